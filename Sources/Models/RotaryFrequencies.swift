@@ -58,18 +58,25 @@ public struct RotaryFrequencies: Sendable {
                 let keeps = 1 - min(max((Double(i) - low) / (high - low), 0), 1)
                 return inverse / yarn.factor * (1 - keeps) + inverse * keeps
             }
-        case let .longRoPE(long):
+        case let .longrope(long):
             let factors = (sequenceLength ?? 0) > long.original ? long.longFactors : long.shortFactors
             return zip(plain(base: base), factors).map { $0 / $1 }
         }
     }
 
-    /// Multiplies cosines and sines.
+    /// Multiplies cosines and sines: the attention temperature of YaRN and LongRoPE.
     public var attentionFactor: Double {
         switch scaling {
-        case let .yarn(yarn): yarn.attentionFactor
-        case let .longRoPE(long): long.attentionFactor
-        default: 1
+        case let .yarn(yarn):
+            if let given = yarn.attentionFactor { return given }
+            func scale(_ m: Double) -> Double { yarn.factor > 1 ? 0.1 * m * log(yarn.factor) + 1 : 1 }
+            if let m = yarn.mscale, let all = yarn.mscaleAllDimensions, m > 0, all > 0 { return scale(m) / scale(all) }
+            return scale(1)
+        case let .longrope(long):
+            if let given = long.attentionFactor { return given }
+            let factor = Double(maxPositions) / Double(long.original)
+            return factor > 1 ? (1 + log(factor) / log(Double(long.original))).squareRoot() : 1
+        default: return 1
         }
     }
 }
