@@ -54,10 +54,12 @@ public final class AdamW {
         let clips = settings.maxGradientNorm > 0
         let scale = clips ? min(1, settings.maxGradientNorm / (gradientNorm + 1e-6)) : 1
         for (range, decays) in ranges {
-            let step = AdamWStep(
-                learningRate: learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
-                weightDecay: decays ? settings.weightDecay : 0, gradientScale: scale, step: steps
-            )
+            var step = AdamWStep(learningRate: learningRate, step: steps)
+            step.beta1 = settings.beta1
+            step.beta2 = settings.beta2
+            step.epsilon = settings.epsilon
+            step.weightDecay = decays ? settings.weightDecay : 0
+            step.gradientScale = scale
             adamW(
                 weights: policy.weights, gradients: policy.gradients, firstMoment: firstMoment, secondMoment: secondMoment,
                 range: range, step: step, on: compute
