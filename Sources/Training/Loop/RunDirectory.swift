@@ -95,6 +95,8 @@ public final class RunDirectory {
         metricsBytes += bytes.count
     }
 
+    func syncMetrics() throws(RunError) { try metrics?.sync() }
+
     // MARK: Checkpoints
 
     /// Complete checkpoints, oldest first.

@@ -29,6 +29,7 @@ public enum TrainingError: Error, Equatable {
     /// A row cannot become tokens of this model.
     case badRow(origin: String, found: String, expected: String, remedy: String)
     case missingTokenizer(model: String)
+    case missingModel
 }
 
 extension TrainingError: CustomStringConvertible {
@@ -40,6 +41,7 @@ extension TrainingError: CustomStringConvertible {
             "step \(step): \(quantity) is not finite, \(inARow) times in a row. No such step was applied; the last checkpoint is good. The batches are in \(dump): lower the learning rate, or train in fp32."
         case let .badRow(origin, found, expected, remedy):
             "\(origin): found \(found), expected \(expected). \(remedy)"
+        case .missingModel: "no model: name a checkpoint with --model PATH (a Hugging Face folder or a GGUF file)."
         case let .missingTokenizer(model):
             "\(model): has no tokenizer, which text needs. Put tokenizer.json beside the weights, or give rows of token ids."
         }
