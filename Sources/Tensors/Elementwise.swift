@@ -126,46 +126,6 @@ public func scatterAddRows(_ x: Matrix, _ ids: [Int32], into table: Matrix, on c
     }
 }
 
-/// What cross-entropy knows of one row of logits, in nats.
-public struct TokenStatistics: Sendable {
-    public var logProb = 0.0
-    public var logSumExp = 0.0
-    public var entropy = 0.0
-    public var argmax: Int32 = 0
-    public init() {}
-}
-
-/// log p(target), log-sum-exp, entropy and argmax of every row; sums over the vocabulary end in `Double`.
-public func crossEntropy(_ logits: Matrix, targets: ArraySlice<Int32>, on compute: Compute) -> [TokenStatistics] {
-    precondition(logits.rows == targets.count, "\(logits.rows) rows, \(targets.count) targets")
-    let table = compute.path.elementwise
-    var result = [TokenStatistics](repeating: TokenStatistics(), count: logits.rows)
-    result.withUnsafeMutableBufferPointer { result in
-        let out = result.baseAddress
-        compute.parallel(logits.rows) { i in
-            let target = targets[targets.startIndex + i]
-            precondition(target >= 0 && Int(target) < logits.columns, "target \(target) of \(logits.columns)")
-            var s = TokenStatistics()
-            table.pointee.cross_entropy(logits.pointer + i * logits.stride, Int32(logits.columns), target, &s.logProb, &s.logSumExp, &s.entropy, &s.argmax)
-            out![i] = s
-        }
-    }
-    return result
-}
-
-/// logits ← coefficient · (onehot(target) − softmax(logits)): the backward of Σ coefficient · log p(target).
-public func crossEntropyBackward(
-    _ logits: Matrix, targets: ArraySlice<Int32>, logSumExp: ArraySlice<Double>, coefficients: ArraySlice<Double>, on compute: Compute
-) {
-    precondition(logits.rows == targets.count && logits.rows == coefficients.count && logits.rows == logSumExp.count,
-        "\(logits.rows) rows, \(targets.count) targets, \(coefficients.count) coefficients")
-    let table = compute.path.elementwise
-    compute.parallel(logits.rows) { i in
-        table.pointee.cross_entropy_backward(logits.pointer + i * logits.stride, Int32(logits.columns), targets[targets.startIndex + i],
-            logSumExp[logSumExp.startIndex + i], Float(coefficients[coefficients.startIndex + i]))
-    }
-}
-
 /// y += x, shapes alike.
 public func add(_ x: Matrix, to y: Matrix, on compute: Compute) {
     precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
@@ -252,4 +212,12 @@ private func power(_ base: Double, _ exponent: Int) -> Double {
         left >>= 1
     }
     return result
+}
+
+/// y ← x, shapes alike.
+public func copy(_ x: Matrix, to y: Matrix, on compute: Compute) {
+    precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
+    compute.forEachRowBlock(x.rows) { r in
+        for i in r { (y.pointer + i * y.stride).update(from: x.pointer + i * x.stride, count: x.columns) }
+    }
 }

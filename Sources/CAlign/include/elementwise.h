@@ -17,6 +17,13 @@ typedef struct align_adamw {
     float correction1, correction2;   // 1 - beta1^t, 1 - beta2^t
 } align_adamw;
 
+// A row's running softmax over blocks of the vocabulary: sums of e^(z - top) and of e^(z - top) (z - top).
+typedef struct align_cross_entropy {
+    double sum, weighted, target_logit;
+    float top;       // start at -INFINITY
+    int32_t argmax;  // lowest index of the largest logit
+} align_cross_entropy;
+
 // One segment's attention: its own rows and the key ranges of its ancestors, root first, its own range last.
 typedef struct align_attention_segment {
     int32_t query_start, query_count;  // rows of the pack
@@ -49,10 +56,10 @@ typedef struct align_elementwise {
     void (*scale)(float *x, float factor, size_t n);
     double (*sum_of_squares)(const float *x, size_t n);
     double (*dot)(const float *x, const float *y, size_t n);
-    // log p(target) and the row's entropy, in nats; argmax is the lowest index of the largest logit.
-    void (*cross_entropy)(const float *logits, int v, int32_t target, double *log_prob, double *log_sum_exp, double *entropy, int32_t *argmax);
-    // logits <- coefficient * (onehot(target) - softmax)
-    void (*cross_entropy_backward)(float *logits, int v, int32_t target, double log_sum_exp, float coefficient);
+    // Takes one block of a row's logits, columns [first, first + v), into the row's running statistics.
+    void (*cross_entropy_block)(const float *logits, int v, int32_t first, int32_t target, align_cross_entropy *state);
+    // logits <- coefficient * (onehot(target) - softmax) for the same block.
+    void (*cross_entropy_backward)(float *logits, int v, int32_t first, int32_t target, double log_sum_exp, float coefficient);
     void (*adamw)(float *w, const float *g, float *m, float *v, size_t n, const align_adamw *step);
     // out rows of the segment for the query heads of kv head `group`; lse [heads][lse_stride] takes log-sum-exp per row.
     // scratch: align_attention_scratch floats.
