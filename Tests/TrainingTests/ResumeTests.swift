@@ -123,7 +123,7 @@ import Testing
         _ = try await run(settings(), "a")
         let path = workshop.path + "/a"
         try FileManager.default.removeItem(atPath: path + "/model")
-        let file = path + "/checkpoints/step-12/optimizer.safetensors"
+        let file = path + "/checkpoints/step-12/training/optimizer.safetensors"
         let bytes = try Data(contentsOf: URL(fileURLWithPath: file))
         try bytes.dropLast(7).write(to: URL(fileURLWithPath: file))
         await #expect(throws: RunError.self) { try await run(settings(), "a", resumes: true) }
