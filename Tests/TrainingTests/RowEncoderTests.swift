@@ -1,6 +1,8 @@
 import PreferenceData
 import Serialization
+import Tensors
 import Testing
+import Tokenizers
 
 @testable import Training
 
@@ -23,6 +25,13 @@ struct LetterTokenizer: TextTokenizer {
             }
         }
         return ids + (addSpecialTokens && ends ? [2] : [])
+    }
+    func encodeWithOffsets(_ text: String) -> [(id: Int32, range: Range<Int>)] {
+        var offset = 0
+        return encode(text, addSpecialTokens: false).map { id in
+            defer { offset += id == 200 ? 2 : 1 }
+            return (id, offset..<offset + (id == 200 ? 2 : 1))
+        }
     }
     func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String {
         ids.map { $0 == 200 ? "th" : $0 == 1 ? "<s>" : $0 == 2 ? "</s>" : String(UnicodeScalar(UInt8($0))) }.joined()
@@ -122,5 +131,89 @@ struct LetterTokenizer: TextTokenizer {
         #expect(prepared.holdOut(0.3, seed: 1) == held)
         prepared.rows = all
         #expect(prepared.holdOut(0.3, seed: 2) != held)
+    }
+}
+
+@Suite("Rows of conversations") struct ConversationTests {
+    /// "[u]…;" and "[a]…;" on lines of their own.
+    static let turns = """
+        {%- for m in messages %}{{ '[' + m.role[0] + ']' + m.content + ';\\n' }}{% endfor %}{% if add_generation_prompt %}[a]{% endif %}
+        """
+    func encoder(_ source: String = turns, maxLength: Int = 100) throws -> RowEncoder {
+        RowEncoder(
+            tokenizer: LetterTokenizer(), template: try ChatTemplate(source: source), variables: [:], model: "model", vocabularySize: 256,
+            maxLength: maxLength)
+    }
+    func messages(_ turns: (String, String)...) -> [Message] { turns.map { Message(role: $0.0, content: $0.1, raw: .null) } }
+    func ids(_ text: String) -> [Int32] { LetterTokenizer(begins: false).encode(text, addSpecialTokens: false) }
+    func pair(_ prompt: Content, _ chosen: Content, _ rejected: Content) -> PreferencePair {
+        PreferencePair(prompt: prompt, chosen: chosen, rejected: rejected, margin: nil, origin: RowOrigin(file: "f", line: 7), shape: .a)
+    }
+
+    @Test("strings become one user message and the assistant's answer") func strings() throws {
+        let encoded = try encoder().encode(pair(.text("hi"), .text("yo"), .text("no")))
+        #expect(encoded.row == PairRow(prompt: ids("[u]hi;\n[a]"), chosen: ids("yo;\n"), rejected: ids("no;\n"), origin: "f:7"))
+    }
+
+    @Test("messages and strings of the same words are the same row") func messages() throws {
+        let strings = try encoder().encode(pair(.text("hi"), .text("yo"), .text("no")))
+        let messages = try encoder().encode(
+            pair(.messages(messages(("user", "hi"))), .messages(messages(("assistant", "yo"))), .messages(messages(("assistant", "no")))))
+        #expect(strings.row == messages.row)
+    }
+
+    func conversation() -> SupervisedExample {
+        SupervisedExample(
+            prompt: nil, completion: .messages(messages(("user", "a"), ("assistant", "this"), ("user", "b"), ("assistant", "c"))), lossMask: nil,
+            origin: RowOrigin(file: "f", line: 1), shape: .a)
+    }
+
+    @Test("every assistant turn is trained, with its end and without the space after it") func everyTurn() throws {
+        let encoder = try encoder()
+        let row = try #require(encoder.encode(conversation()).row)
+        #expect(encoder.marked(row.tokens, row.mask) == "[u]a;\n[a]⟦this;⟧\n[u]b;\n[a]⟦c;⟧\n")
+        let short = try self.encoder(maxLength: 12).encode(conversation())
+        #expect(short.isTruncated && short.row?.tokens.count == 12 && short.row?.lossTokens == 3, "\(short.row?.lossTokens ?? -1)")
+        #expect(try self.encoder(maxLength: 5).encode(conversation()).dropped == "--max-length 5 leaves no token to train on")
+    }
+
+    @Test("a template's own marks decide") func marks() throws {
+        let encoder = try encoder("""
+            {%- for m in messages %}{{ '[' + m.role[0] + ']' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %};{% else %}{{ m.content }};{% endif %}{% endfor %}
+            """)
+        let row = try #require(encoder.encode(conversation()).row)
+        #expect(encoder.marked(row.tokens, row.mask) == "[u]a;[a]⟦this⟧;[u]b;[a]⟦c⟧;")
+    }
+
+    @Test("a template that rewrites earlier turns is refused") func rewriting() throws {
+        let encoder = try encoder("{% for m in messages %}{{ m.content if loop.last else '…' }}{% endfor %}{% if add_generation_prompt %}:{% endif %}")
+        #expect(throws: TrainingError.self) { try encoder.encode(conversation()) }
+    }
+}
+
+@Suite("Bad rows") struct BadRowTests {
+    @Test("all are named before training, or left out") func naming() throws {
+        let encoder = RowEncoder(tokenizer: nil, template: nil, variables: [:], model: "model", vocabularySize: 10, maxLength: 9)
+        let pairs = (1...30).map { line in
+            PreferencePair(
+                prompt: .tokens([1]), chosen: .tokens([line % 2 == 0 ? 2 : 99]), rejected: .tokens([3]), margin: nil,
+                origin: RowOrigin(file: "f", line: line), shape: .a)
+        }
+        var prepared = PreparedRows<PairRow>()
+        let compute = try Compute()
+        do {
+            try prepared.encode(pairs, skipsBadRows: false, on: compute, origin: { $0.origin.place }) { try encoder.encode($0) }
+            Issue.record("accepted")
+        } catch let error as TrainingError {
+            guard case let .badRow(origin, found, _, remedy) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(origin == "f:1" && found == "token id 99")
+            #expect(remedy.contains("15 rows fail") && remedy.contains("f:29: token id 99"))
+        }
+        try prepared.encode(pairs, skipsBadRows: true, on: compute, origin: { $0.origin.place }) { try encoder.encode($0) }
+        #expect(prepared.rows.map(\.origin) == stride(from: 2, through: 30, by: 2).map { "f:\($0)" })
+        #expect(prepared.preflight.badRows.count == 15 && prepared.preflight.badRows[1].origin == "f:3")
     }
 }

@@ -39,11 +39,13 @@ struct PreparedRows<Row: TokenRow> {
                 slots[index] = Result { try encode(records[index]) }
             }
         }
+        if !skipsBadRows { try PreparedRows.refuse(zip(records, results).compactMap { record, result in
+            if case let .failure(error)? = result { (origin(record), error) } else { nil }
+        }) }
         for (record, result) in zip(records, results) {
             switch result {
             case nil: preconditionFailure("a row of \(records.count) was not encoded")
             case let .failure(error)?:
-                guard skipsBadRows else { throw error }
                 preflight.badRows.append(.init(origin: origin(record), reason: "\(error)"))
             case let .success(encoded)?:
                 if encoded.isTruncated { preflight.truncated += 1 }
@@ -55,6 +57,20 @@ struct PreparedRows<Row: TokenRow> {
                 }
             }
         }
+    }
+
+    /// Throws the first of `failures`; up to 20 others are named in its remedy.
+    private static func refuse(_ failures: [(origin: String, error: any Error)]) throws {
+        guard let first = failures.first else { return }
+        guard failures.count > 1, case let .badRow(origin, found, expected, remedy)? = first.error as? TrainingError else { throw first.error }
+        let others = failures.dropFirst().prefix(19).map { failure in
+            guard case let .badRow(_, found, _, _)? = failure.error as? TrainingError else { return "\(failure.origin): \(failure.error)" }
+            return "\(failure.origin): \(found)"
+        }
+        let more = failures.count > 20 ? ["… and \(failures.count - 20) more"] : []
+        throw TrainingError.badRow(
+            origin: origin, found: found, expected: expected,
+            remedy: remedy + " \(failures.count) rows fail; --on-bad-row skip leaves them out. The others:\n" + (others + more).joined(separator: "\n"))
     }
 
     /// Takes a share of the prompts out, drawn from `seed`: at least one, and never all.

@@ -7,6 +7,7 @@ protocol TextTokenizer: Sendable {
     var bosID: Int32? { get }
     var eosID: Int32? { get }
     func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
+    func encodeWithOffsets(_ text: String) -> [(id: Int32, range: Range<Int>)]
     func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String
 }
 extension Tokenizer: TextTokenizer {}
@@ -80,7 +81,7 @@ struct RowEncoder: Sendable {
             let ids = try raw(text, origin: origin)
             row = SupervisedRow(tokens: ids, mask: ids.map { _ in true }, origin: origin)
         case let (nil, .messages(messages)):
-            row = try conversation(messages, origin: origin)
+            (row, isMerged) = try conversation(messages, origin: origin)
         case let (.some(prompt), completion):
             let split = try tokens(prompt: prompt, completions: [completion], origin: origin)
             isMerged = split.isMerged
@@ -107,12 +108,34 @@ struct RowEncoder: Sendable {
         return encoded
     }
 
-    /// A conversation of which every assistant turn is trained.
-    private func conversation(_ messages: [Message], origin: String) throws -> SupervisedRow {
+    /// A conversation of which every assistant turn is trained, its end-of-turn token included.
+    private func conversation(_ messages: [Message], origin: String) throws -> (row: SupervisedRow, isMerged: Bool) {
         let (tokenizer, template) = try renderer(origin: origin)
-        let text = try template.render(messages: messages.map(\.json), addGenerationPrompt: false, variables: variables)
-        _ = (tokenizer, text)
-        return SupervisedRow(tokens: [], mask: [], origin: origin)
+        let rendering = try render(template, messages.map(\.json), opensTurn: false, origin: origin)
+        let spans = rendering.generationSpans.isEmpty ? try turnSpans(messages, in: rendering.text, template, origin: origin) : rendering.generationSpans
+        let tokens = tokenizer.encodeWithOffsets(rendering.text)
+        let mask = tokens.map { token in spans.contains { token.range.overlaps($0) && !token.range.isEmpty } }
+        let isMerged = spans.contains { span in tokens.contains { $0.range.lowerBound < span.lowerBound && $0.range.upperBound > span.lowerBound } }
+        return (SupervisedRow(tokens: tokens.map(\.id), mask: mask, origin: origin), isMerged)
+    }
+
+    /// UTF-8 ranges of the assistant's turns, for templates that do not mark them: what a turn adds to its header.
+    ///
+    /// White space that the template writes between turns is no part of them.
+    private func turnSpans(_ messages: [Message], in text: String, _ template: ChatTemplate, origin: String) throws -> [Range<Int>] {
+        let bytes = Array(text.utf8)
+        return try messages.indices.filter { messages[$0].role == "assistant" }.map { index in
+            let before = messages[..<index].map(\.json)
+            let header = Array(try render(template, before, opensTurn: true, origin: origin).text.utf8)
+            let turn = Array(try render(template, before + [messages[index].json], opensTurn: false, origin: origin).text.utf8)
+            guard bytes.starts(with: header), bytes.starts(with: turn), turn.count >= header.count else {
+                throw TrainingError.badRow(
+                    origin: origin, found: "a chat template that writes earlier turns otherwise once later ones follow",
+                    expected: "turns that stay as they are", remedy: "Name a template with {% generation %} marks by --template FILE.")
+            }
+            let space = turn[header.count...].reversed().prefix { [0x20, 0x0A, 0x0D, 0x09].contains($0) }.count
+            return header.count..<turn.count - space
+        }
     }
 
     // MARK: Prompt and completions
@@ -143,9 +166,9 @@ struct RowEncoder: Sendable {
         }
         let (_, template) = try renderer(origin: origin)
         let messages = turns(prompt, role: "user")
-        let start = try template.render(messages: messages, addGenerationPrompt: true, variables: variables)
+        let start = try render(template, messages, opensTurn: true, origin: origin).text
         let fulls = try completions.map {
-            try template.render(messages: messages + turns($0, role: "assistant"), addGenerationPrompt: false, variables: variables)
+            try render(template, messages + turns($0, role: "assistant"), opensTurn: false, origin: origin).text
         }
         return try split(prompt: start, fulls: fulls, origin: origin, addSpecialTokens: false)
     }
@@ -181,6 +204,14 @@ struct RowEncoder: Sendable {
         case let .text(text): [["role": .string(role), "content": .string(text)]]
         case let .messages(messages): messages.map(\.json)
         case .tokens: []
+        }
+    }
+
+    private func render(_ template: ChatTemplate, _ messages: [JSON], opensTurn: Bool, origin: String) throws -> ChatTemplate.Rendering {
+        do { return try template.rendering(messages: messages, addGenerationPrompt: opensTurn, variables: variables) } catch {
+            throw TrainingError.badRow(
+                origin: origin, found: "messages that the chat template refuses: \(error)", expected: "messages it renders",
+                remedy: "Change the row, or name another template with --template FILE.")
         }
     }
 
