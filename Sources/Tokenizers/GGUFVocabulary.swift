@@ -62,12 +62,9 @@ extension TokenizerDefinition {
             }
         }
         tokens = vocabulary.tokens
-        for (id, token) in vocabulary.tokens.enumerated() {
-            let exact = ExactText(token)
-            if ids[exact] == nil { ids[exact] = Int32(id) }
-        }
+        names = TokenTable(strings: tokens)
         for (id, type) in vocabulary.types.enumerated() where type == 3 || type == 4 {
-            added.append(AddedToken(id: Int32(id), content: Array(tokens[id]!.utf8), isSpecial: type == 3))
+            added.append(AddedToken(id: Int32(id), content: Array(vocabulary.tokens[id].utf8), isSpecial: type == 3))
         }
         switch vocabulary.model {
         case "gpt2": try readByteLevel(vocabulary, file)
@@ -91,12 +88,7 @@ extension TokenizerDefinition {
         if name.contains("qwen2") { normalizers = [.nfc] }
         ignoresMerges = ["llama-bpe", "llama3", "llama-v3", "gpt-4o", "tekken"].contains(name)
         for (rank, merge) in vocabulary.merges.enumerated() {
-            let field = "tokenizer.ggml.merges[\(rank)]"
-            let parts = merge.utf8.split(separator: 0x20, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
-            guard parts.count == 2 else { throw .malformed(file: file, field: field, found: "\"\(merge)\"", expected: "two tokens with a space between") }
-            guard let left = ids[ExactText(parts[0])] else { throw .unknownToken(file: file, field: field, token: parts[0]) }
-            guard let right = ids[ExactText(parts[1])] else { throw .unknownToken(file: file, field: field, token: parts[1]) }
-            merges.append((left, right))
+            try addMerge(merge, field: "tokenizer.ggml.merges[\(rank)]", file: file)
         }
     }
 
@@ -125,7 +117,7 @@ extension TokenizerDefinition {
                 var (left, right) = (String.UnicodeScalarView(), String.UnicodeScalarView())
                 left.append(contentsOf: scalars[..<cut])
                 right.append(contentsOf: scalars[cut...])
-                if let l = ids[ExactText(String(left))], let r = ids[ExactText(String(right))] {
+                if let l = names.find(String(left)), let r = names.find(String(right)) {
                     local.append((l, r, score, cut, scalars.count - cut))
                 }
             }

@@ -4,7 +4,6 @@ import Serialization
 public final class Tokenizer: Sendable {
     let definition: TokenizerDefinition
     let pipeline: TextPipeline
-    private let names: TokenTable
     private let special: [Bool]
     /// What each token contributes to decoding.
     let pieces: TokenTable
@@ -45,16 +44,22 @@ public final class Tokenizer: Sendable {
         self.definition = definition
         self.settings = settings
         self.source = source
-        names = TokenTable(definition.tokens.map { $0.map { Array($0.utf8) } })
         var special = [Bool](repeating: false, count: definition.tokens.count)
         for token in definition.added where token.isSpecial { special[Int(token.id)] = true }
         self.special = special
         let isByteLevel = definition.decoder.contains(.byteLevel)
-        pieces = TokenTable(
-            definition.tokens.map { token in
-                guard let token else { return nil }
-                return isByteLevel ? ByteAlphabet.bytes(of: token) ?? Array(token.utf8) : Array(token.utf8)
-            })
+        let tokens = definition.tokens
+        pieces =
+            !isByteLevel
+            ? definition.names
+            : TokenTable(count: tokens.count) { id, arena in
+                let start = arena.count
+                if ByteAlphabet.append(tokens[id], to: &arena) { return true }
+                guard let token = tokens[id] else { return false }
+                arena.removeSubrange(start...)
+                arena.append(contentsOf: token.utf8)
+                return true
+            }
     }
 
     /// One more than the highest id.
@@ -118,7 +123,7 @@ public final class Tokenizer: Sendable {
     }
 
     /// The id of a token string.
-    public func id(of token: String) -> Int32? { names.find(Array(token.utf8)) }
+    public func id(of token: String) -> Int32? { definition.names.find(token) }
 
     /// Whether the token steers the model rather than being text.
     public func isSpecial(_ id: Int32) -> Bool { special.indices.contains(Int(id)) && special[Int(id)] }

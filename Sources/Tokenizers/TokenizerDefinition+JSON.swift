@@ -21,8 +21,9 @@ extension TokenizerDefinition {
         fusesUnknown = model["fuse_unk"]?.bool ?? false
         ignoresMerges = model["ignore_merges"]?.bool ?? false
         try readAddedTokens(json["added_tokens"], reader)
+        names = TokenTable(strings: tokens)
         if let name = model["unk_token"]?.string {
-            guard let id = ids[ExactText(name)] else { throw .unknownToken(file: file, field: "model.unk_token", token: name) }
+            guard let id = names.find(name) else { throw .unknownToken(file: file, field: "model.unk_token", token: name) }
             unknown = id
         }
         try readMerges(model["merges"], reader)
@@ -34,22 +35,22 @@ extension TokenizerDefinition {
 
     private mutating func readVocabulary(_ model: JSON, _ reader: FieldReader) throws(TokenizerError) {
         guard let vocabulary = model["vocab"]?.object else { throw reader.malformed("model.vocab", model["vocab"], "an object of token ids") }
+        tokens.reserveCapacity(vocabulary.count)
         for (token, value) in vocabulary.members {
             guard let id = value.int else { throw reader.malformed("model.vocab[\"\(token)\"]", value, "an integer") }
             try insert(token, at: id, field: "model.vocab[\"\(token)\"]", reader)
         }
     }
 
-    private mutating func insert(_ token: String, at id: Int, field: String, _ reader: FieldReader) throws(TokenizerError) {
+    private mutating func insert(_ token: String, at id: Int, field: @autoclosure () -> String, _ reader: FieldReader) throws(TokenizerError) {
         guard id >= 0 && id < TokenizerDefinition.idLimit else {
-            throw .outOfRange(file: reader.file, field: field, found: id, limit: TokenizerDefinition.idLimit)
+            throw .outOfRange(file: reader.file, field: field(), found: id, limit: TokenizerDefinition.idLimit)
         }
         while tokens.count <= id { tokens.append(nil) }
         if let other = tokens[id], !other.utf8.elementsEqual(token.utf8) {
-            throw .malformed(file: reader.file, field: field, found: "\(id), which \"\(other)\" has too", expected: "an id of its own")
+            throw .malformed(file: reader.file, field: field(), found: "\(id), which \"\(other)\" has too", expected: "an id of its own")
         }
         tokens[id] = token
-        ids[ExactText(token)] = Int32(id)
     }
 
     private mutating func readAddedTokens(_ value: JSON?, _ reader: FieldReader) throws(TokenizerError) {
@@ -72,18 +73,34 @@ extension TokenizerDefinition {
         let list = try reader.array(value ?? .null, "model.merges")
         merges.reserveCapacity(list.count)
         for (rank, merge) in list.enumerated() {
-            let field = "model.merges[\(rank)]"
-            var parts: [String] = []
             if let text = merge.string {
-                parts = text.utf8.split(separator: 0x20, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+                try addMerge(text, field: "model.merges[\(rank)]", file: reader.file)
             } else {
-                parts = merge.array?.compactMap(\.string) ?? []
+                let field = "model.merges[\(rank)]"
+                guard let parts = merge.array, parts.count == 2, let left = parts[0].string, let right = parts[1].string else {
+                    throw reader.malformed(field, merge, "two tokens")
+                }
+                guard let first = names.find(left) else { throw .unknownToken(file: reader.file, field: field, token: left) }
+                guard let second = names.find(right) else { throw .unknownToken(file: reader.file, field: field, token: right) }
+                merges.append((first, second))
             }
-            guard parts.count == 2 else { throw reader.malformed(field, merge, "two tokens") }
-            guard let left = ids[ExactText(parts[0])] else { throw .unknownToken(file: reader.file, field: field, token: parts[0]) }
-            guard let right = ids[ExactText(parts[1])] else { throw .unknownToken(file: reader.file, field: field, token: parts[1]) }
-            merges.append((left, right))
         }
+    }
+
+    /// Adds a merge that is written as two tokens with a space between.
+    mutating func addMerge(_ text: String, field: @autoclosure () -> String, file: String) throws(TokenizerError) {
+        var text = text
+        let (space, left, right) = text.withUTF8 { bytes -> (Int?, Int32?, Int32?) in
+            guard let space = bytes.firstIndex(of: 0x20), bytes.lastIndex(of: 0x20) == space else { return (nil, nil, nil) }
+            let (left, right) = (UnsafeBufferPointer(rebasing: bytes[..<space]), UnsafeBufferPointer(rebasing: bytes[(space + 1)...]))
+            return (space, names.find(left, hash: TokenTable.hash(left)), names.find(right, hash: TokenTable.hash(right)))
+        }
+        guard let space else { throw .malformed(file: file, field: field(), found: "\"\(text)\"", expected: "two tokens with a space between") }
+        guard let left, let right else {
+            let missing = left == nil ? text.utf8.prefix(space) : text.utf8.dropFirst(space + 1)
+            throw .unknownToken(file: file, field: field(), token: String(decoding: missing, as: UTF8.self))
+        }
+        merges.append((left, right))
     }
 
     private mutating func readNormalizer(_ value: JSON, _ field: String, _ reader: FieldReader) throws(TokenizerError) {
@@ -166,7 +183,7 @@ extension TokenizerDefinition {
             for (index, part) in try reader.array(value["single"] ?? .null, "\(field).single").enumerated() {
                 if part["Sequence"] != nil { isBefore = false; continue }
                 guard let name = part["SpecialToken"]?["id"]?.string else { throw reader.malformed("\(field).single[\(index)]", part, "a Sequence or SpecialToken") }
-                let listed = value["special_tokens"]?[name]?["ids"]?.array?.compactMap(\.int) ?? ids[ExactText(name)].map { [Int($0)] }
+                let listed = value["special_tokens"]?[name]?["ids"]?.array?.compactMap(\.int) ?? names.find(name).map { [Int($0)] }
                 guard let listed, listed.allSatisfy({ tokens.indices.contains($0) }) else {
                     throw .unknownToken(file: reader.file, field: "\(field).single[\(index)]", token: name)
                 }

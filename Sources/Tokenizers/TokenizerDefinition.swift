@@ -13,8 +13,8 @@ struct TokenizerDefinition: Sendable {
     var ignoresMerges = false
     /// Pairs of ids, best first.
     var merges: [(left: Int32, right: Int32)] = []
-    /// Ids by token string.
-    var ids: [ExactText: Int32] = [:]
+    /// Ids by token string; made when all tokens are known.
+    var names = TokenTable(strings: [])
     /// Put before and after the text when special tokens are asked for.
     var prefix: [Int32] = [], suffix: [Int32] = []
     var decoder: [DecoderStep] = []
@@ -25,15 +25,13 @@ struct TokenizerDefinition: Sendable {
     /// Where encoding starts: tables by bytes.
     /// - Throws: `TokenizerError.unknownToken` for a merge whose result is no token.
     func pipeline(file: String) throws(TokenizerError) -> TextPipeline {
-        let texts: [[UInt8]?] = tokens.map { token in
-            guard let token else { return nil }
-            return isByteLevel ? ByteAlphabet.bytes(of: token) : Array(token.utf8)
-        }
-        let table = TokenTable(texts)
-        let names = TokenTable(tokens.map { $0.map { Array($0.utf8) } })
+        let table = isByteLevel ? TokenTable(count: tokens.count) { ByteAlphabet.append(tokens[$0], to: &$1) } : names
         var ranked = MergeTable(capacity: merges.count)
+        var joined: [UInt8] = []
         for (rank, pair) in merges.enumerated() {
-            let joined = Array(names.bytes(pair.left)) + names.bytes(pair.right)
+            joined.removeAll(keepingCapacity: true)
+            joined += names.bytes(pair.left)
+            joined += names.bytes(pair.right)
             guard let id = names.find(joined) else {
                 throw .unknownToken(file: file, field: "model.merges[\(rank)]", token: String(decoding: joined, as: UTF8.self))
             }

@@ -98,20 +98,13 @@ enum ByteAlphabet {
         return table
     }()
 
-    /// The bytes that a token's characters stand for; `nil` if one of them is outside the alphabet.
-    static func bytes(of token: String) -> [UInt8]? {
-        var result: [UInt8] = []
+    /// Appends the bytes that a token's characters stand for; `false` if there is none, or one of them is outside the alphabet.
+    static func append(_ token: String?, to result: inout [UInt8]) -> Bool {
+        guard let token else { return false }
         for scalar in token.unicodeScalars {
-            guard scalar.value < 0x180, bytes[Int(scalar.value)] >= 0 else { return nil }
+            guard scalar.value < 0x180, bytes[Int(scalar.value)] >= 0 else { return false }
             result.append(UInt8(bytes[Int(scalar.value)]))
         }
-        return result
-    }
-
-    /// The characters that stand for bytes.
-    static func text(of bytes: some Sequence<UInt8>) -> String {
-        var result = String.UnicodeScalarView()
-        for byte in bytes { if let scalar = Unicode.Scalar(scalars[Int(byte)]) { result.append(scalar) } }
-        return String(result)
+        return true
     }
 }

@@ -6,29 +6,45 @@ struct TokenTable: Sendable {
     private var slots: [Int32]
     private var mask: Int
 
-    /// - Parameter tokens: Bytes of the token at each id; `nil` where there is none or it cannot be found by bytes.
+    /// - Parameter append: Appends the bytes of the token with an id; `false` if there is none or it cannot be found by bytes.
     ///   Of equal tokens the first is found.
-    init(_ tokens: [[UInt8]?]) {
+    init(count: Int, append: (Int, inout [UInt8]) -> Bool) {
         var capacity = 16
-        while capacity < tokens.count * 2 { capacity *= 2 }
+        while capacity < count * 2 { capacity *= 2 }
         slots = [Int32](repeating: -1, count: capacity)
         mask = capacity - 1
-        arena.reserveCapacity(tokens.reduce(0) { $0 + ($1?.count ?? 0) })
-        offsets.reserveCapacity(tokens.count + 1)
-        for (id, token) in tokens.enumerated() {
-            if let token {
-                arena.append(contentsOf: token)
-                token.withUnsafeBufferPointer { bytes in
-                    var slot = Int(truncatingIfNeeded: TokenTable.hash(bytes)) & mask
-                    while slots[slot] >= 0 {
-                        if equals(slots[slot], bytes) { return }
-                        slot = (slot + 1) & mask
-                    }
-                    slots[slot] = Int32(id)
-                }
-            }
+        arena.reserveCapacity(count * 7)
+        offsets.reserveCapacity(count + 1)
+        for id in 0..<count {
+            let start = arena.count
+            let isFindable = append(id, &arena)
+            if !isFindable { arena.removeSubrange(start...) }
             offsets.append(UInt32(arena.count))
+            guard isFindable else { continue }
+            arena.withUnsafeBufferPointer { arena in
+                let bytes = UnsafeBufferPointer(rebasing: arena[start...])
+                var slot = Int(truncatingIfNeeded: TokenTable.hash(bytes)) & mask
+                while slots[slot] >= 0 {
+                    if equals(slots[slot], bytes) { return }
+                    slot = (slot + 1) & mask
+                }
+                slots[slot] = Int32(id)
+            }
         }
+    }
+
+    /// Tokens by the UTF-8 of their strings.
+    init(strings: [String?]) {
+        self.init(count: strings.count) { id, arena in
+            guard let string = strings[id] else { return false }
+            arena.append(contentsOf: string.utf8)
+            return true
+        }
+    }
+
+    func find(_ text: String) -> Int32? {
+        var text = text
+        return text.withUTF8 { find($0, hash: TokenTable.hash($0)) }
     }
 
     /// The id of the token with these bytes.
