@@ -111,31 +111,13 @@ struct RowEncoder: Sendable {
     /// A conversation of which every assistant turn is trained, its end-of-turn token included.
     private func conversation(_ messages: [Message], origin: String) throws -> (row: SupervisedRow, isMerged: Bool) {
         let (tokenizer, template) = try renderer(origin: origin)
-        let rendering = try render(template, messages.map(\.json), opensTurn: false, origin: origin)
-        let spans = rendering.generationSpans.isEmpty ? try turnSpans(messages, in: rendering.text, template, origin: origin) : rendering.generationSpans
-        let tokens = tokenizer.encodeWithOffsets(rendering.text)
+        let (text, spans) = try rendered(origin) { () throws(TemplateError) in
+            try template.assistantSpans(messages: messages.map(\.json), variables: variables)
+        }
+        let tokens = tokenizer.encodeWithOffsets(text)
         let mask = tokens.map { token in spans.contains { token.range.overlaps($0) && !token.range.isEmpty } }
         let isMerged = spans.contains { span in tokens.contains { $0.range.lowerBound < span.lowerBound && $0.range.upperBound > span.lowerBound } }
         return (SupervisedRow(tokens: tokens.map(\.id), mask: mask, origin: origin), isMerged)
-    }
-
-    /// UTF-8 ranges of the assistant's turns, for templates that do not mark them: what a turn adds to its header.
-    ///
-    /// White space that the template writes between turns is no part of them.
-    private func turnSpans(_ messages: [Message], in text: String, _ template: ChatTemplate, origin: String) throws -> [Range<Int>] {
-        let bytes = Array(text.utf8)
-        return try messages.indices.filter { messages[$0].role == "assistant" }.map { index in
-            let before = messages[..<index].map(\.json)
-            let header = Array(try render(template, before, opensTurn: true, origin: origin).text.utf8)
-            let turn = Array(try render(template, before + [messages[index].json], opensTurn: false, origin: origin).text.utf8)
-            guard bytes.starts(with: header), bytes.starts(with: turn), turn.count >= header.count else {
-                throw TrainingError.badRow(
-                    origin: origin, found: "a chat template that writes earlier turns otherwise once later ones follow",
-                    expected: "turns that stay as they are", remedy: "Name a template with {% generation %} marks by --template FILE.")
-            }
-            let space = turn[header.count...].reversed().prefix { [0x20, 0x0A, 0x0D, 0x09].contains($0) }.count
-            return header.count..<turn.count - space
-        }
     }
 
     // MARK: Prompt and completions
@@ -166,9 +148,9 @@ struct RowEncoder: Sendable {
         }
         let (_, template) = try renderer(origin: origin)
         let messages = turns(prompt, role: "user")
-        let start = try render(template, messages, opensTurn: true, origin: origin).text
+        let start = try render(template, messages, opensTurn: true, origin: origin)
         let fulls = try completions.map {
-            try render(template, messages + turns($0, role: "assistant"), opensTurn: false, origin: origin).text
+            try render(template, messages + turns($0, role: "assistant"), opensTurn: false, origin: origin)
         }
         return try split(prompt: start, fulls: fulls, origin: origin, addSpecialTokens: false)
     }
@@ -207,10 +189,17 @@ struct RowEncoder: Sendable {
         }
     }
 
-    private func render(_ template: ChatTemplate, _ messages: [JSON], opensTurn: Bool, origin: String) throws -> ChatTemplate.Rendering {
-        do { return try template.rendering(messages: messages, addGenerationPrompt: opensTurn, variables: variables) } catch {
-            throw TrainingError.badRow(
-                origin: origin, found: "messages that the chat template refuses: \(error)", expected: "messages it renders",
+    private func render(_ template: ChatTemplate, _ messages: [JSON], opensTurn: Bool, origin: String) throws -> String {
+        try rendered(origin) { () throws(TemplateError) in
+            try template.render(messages: messages, addGenerationPrompt: opensTurn, variables: variables)
+        }
+    }
+
+    /// What a template refuses is the row's fault, until another template is named.
+    private func rendered<Result>(_ origin: String, _ body: () throws(TemplateError) -> Result) throws(TrainingError) -> Result {
+        do { return try body() } catch {
+            throw .badRow(
+                origin: origin, found: "messages that the chat template refuses (\(error))", expected: "messages it renders",
                 remedy: "Change the row, or name another template with --template FILE.")
         }
     }
