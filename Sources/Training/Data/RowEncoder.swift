@@ -44,7 +44,12 @@ struct RowEncoder: Sendable {
 
     func encode(_ pair: PreferencePair) throws -> Encoded<PairRow> {
         let origin = pair.origin.place
-        let split = try tokens(prompt: pair.prompt, completions: [pair.chosen, pair.rejected], origin: origin)
+        // Transcripts that were parsed into messages are, without a template, the text they were.
+        let raw = template == nil ? pair.raw : nil
+        let split = try tokens(
+            prompt: raw.map { .text($0.prompt) } ?? pair.prompt,
+            completions: [raw.map { .text($0.chosen) } ?? pair.chosen, raw.map { .text($0.rejected) } ?? pair.rejected], tools: pair.tools,
+            origin: origin)
         try check(split.prompt + split.completions[0], isText: !pair.prompt.isTokens, origin: origin)
         try check(split.prompt + split.completions[1], isText: !pair.prompt.isTokens, origin: origin)
         let room = maxLength - split.prompt.count
@@ -81,9 +86,9 @@ struct RowEncoder: Sendable {
             let ids = try raw(text, origin: origin)
             row = SupervisedRow(tokens: ids, mask: ids.map { _ in true }, origin: origin)
         case let (nil, .messages(messages)):
-            (row, isMerged) = try conversation(messages, origin: origin)
+            (row, isMerged) = try conversation(messages, tools: example.tools, origin: origin)
         case let (.some(prompt), completion):
-            let split = try tokens(prompt: prompt, completions: [completion], origin: origin)
+            let split = try tokens(prompt: prompt, completions: [completion], tools: example.tools, origin: origin)
             isMerged = split.isMerged
             promptTokens = split.prompt.count
             row = SupervisedRow(
@@ -109,10 +114,10 @@ struct RowEncoder: Sendable {
     }
 
     /// A conversation of which every assistant turn is trained, its end-of-turn token included.
-    private func conversation(_ messages: [Message], origin: String) throws -> (row: SupervisedRow, isMerged: Bool) {
+    private func conversation(_ messages: [Message], tools: JSON?, origin: String) throws -> (row: SupervisedRow, isMerged: Bool) {
         let (tokenizer, template) = try renderer(origin: origin)
         let (text, spans) = try rendered(origin) { () throws(TemplateError) in
-            try template.assistantSpans(messages: messages.map(\.json), variables: variables)
+            try template.assistantSpans(messages: messages.map(\.json), tools: tools, variables: variables)
         }
         let tokens = tokenizer.encodeWithOffsets(text)
         let mask = tokens.map { token in spans.contains { token.range.overlaps($0) && !token.range.isEmpty } }
@@ -128,7 +133,7 @@ struct RowEncoder: Sendable {
         var isMerged = false
     }
 
-    private func tokens(prompt: Content, completions: [Content], origin: String) throws -> Split {
+    private func tokens(prompt: Content, completions: [Content], tools: JSON?, origin: String) throws -> Split {
         if case let .tokens(prompt) = prompt {
             return try Split(prompt: prompt, completions: completions.map { completion in
                 guard case let .tokens(ids) = completion else {
@@ -148,10 +153,13 @@ struct RowEncoder: Sendable {
         }
         let (_, template) = try renderer(origin: origin)
         let messages = turns(prompt, role: "user")
-        let start = try render(template, messages, opensTurn: true, origin: origin)
-        let fulls = try completions.map {
-            try render(template, messages + turns($0, role: "assistant"), opensTurn: false, origin: origin)
+        func rendering(_ messages: [JSON], opensTurn: Bool) throws -> String {
+            try rendered(origin) { () throws(TemplateError) in
+                try template.render(messages: messages, tools: tools, addGenerationPrompt: opensTurn, variables: variables)
+            }
         }
+        let start = try rendering(messages, opensTurn: true)
+        let fulls = try completions.map { try rendering(messages + turns($0, role: "assistant"), opensTurn: false) }
         return try split(prompt: start, fulls: fulls, origin: origin, addSpecialTokens: false)
     }
 
@@ -186,12 +194,6 @@ struct RowEncoder: Sendable {
         case let .text(text): [["role": .string(role), "content": .string(text)]]
         case let .messages(messages): messages.map(\.json)
         case .tokens: []
-        }
-    }
-
-    private func render(_ template: ChatTemplate, _ messages: [JSON], opensTurn: Bool, origin: String) throws -> String {
-        try rendered(origin) { () throws(TemplateError) in
-            try template.render(messages: messages, addGenerationPrompt: opensTurn, variables: variables)
         }
     }
 
