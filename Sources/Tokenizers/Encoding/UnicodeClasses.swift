@@ -1,0 +1,71 @@
+/// The classes of scalars that pre-tokenizer patterns speak of, as bits.
+struct ScalarClass: OptionSet, Sendable {
+    let rawValue: UInt8
+    static let letter = ScalarClass(rawValue: 1)  // \p{L}
+    static let number = ScalarClass(rawValue: 2)  // \p{N}
+    static let space = ScalarClass(rawValue: 4)  // \s
+    static let newline = ScalarClass(rawValue: 8)  // \r and \n
+    static let upper = ScalarClass(rawValue: 16)  // Lu Lt Lm Lo M
+    static let lower = ScalarClass(rawValue: 32)  // Ll Lm Lo M
+    static let mark = ScalarClass(rawValue: 64)  // \p{M}
+    static let word = ScalarClass(rawValue: 128)  // \w
+
+    init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// From the Unicode properties (slow).
+    init(_ scalar: Unicode.Scalar) {
+        var result: ScalarClass = []
+        switch scalar.properties.generalCategory {
+        case .uppercaseLetter, .titlecaseLetter: result = [.letter, .upper, .word]
+        case .lowercaseLetter: result = [.letter, .lower, .word]
+        case .modifierLetter, .otherLetter: result = [.letter, .upper, .lower, .word]
+        case .nonspacingMark, .spacingMark, .enclosingMark: result = [.mark, .upper, .lower, .word]
+        case .decimalNumber: result = [.number, .word]
+        case .letterNumber, .otherNumber: result = [.number]
+        case .connectorPunctuation: result = [.word]
+        default: break
+        }
+        if scalar.properties.isWhitespace { result.insert(.space) }
+        if scalar.properties.isAlphabetic || scalar.value == 0x200C || scalar.value == 0x200D { result.insert(.word) }
+        if scalar == "\r" || scalar == "\n" { result.insert(.newline) }
+        self = result
+    }
+
+    /// Planes 0 and 1, where nearly all text lies.
+    private static let table: [UInt8] = (0..<UInt32(0x20000)).map { value in
+        Unicode.Scalar(value).map { ScalarClass($0).rawValue } ?? 0
+    }
+    static let ascii: [UInt8] = (0..<UInt8(128)).map { ScalarClass(Unicode.Scalar($0)).rawValue }
+
+    @inline(never)
+    static func beyondASCII(_ value: UInt32) -> ScalarClass {
+        if Int(value) < table.count { return ScalarClass(rawValue: table[Int(value)]) }
+        return Unicode.Scalar(value).map { ScalarClass($0) } ?? []
+    }
+}
+
+/// Reading scalars from valid UTF-8.
+enum UTF8Scan {
+    /// Bytes of the scalar that starts with `lead`.
+    @inline(__always)
+    static func length(_ lead: UInt8) -> Int { lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4 }
+
+    /// The scalar at `i` and the place after it.
+    @inline(__always)
+    static func scalar(_ bytes: UnsafeBufferPointer<UInt8>, _ i: Int) -> (value: UInt32, next: Int) {
+        let lead = bytes[i]
+        if lead < 0x80 { return (UInt32(lead), i + 1) }
+        func tail(_ k: Int) -> UInt32 { UInt32(bytes[i + k] & 0x3F) }
+        if lead < 0xE0 { return (UInt32(lead & 0x1F) << 6 | tail(1), i + 2) }
+        if lead < 0xF0 { return (UInt32(lead & 0x0F) << 12 | tail(1) << 6 | tail(2), i + 3) }
+        return (UInt32(lead & 0x07) << 18 | tail(1) << 12 | tail(2) << 6 | tail(3), i + 4)
+    }
+
+    /// Where the scalar before `i` starts.
+    @inline(__always)
+    static func before(_ bytes: UnsafeBufferPointer<UInt8>, _ i: Int) -> Int {
+        var j = i - 1
+        while j > 0 && bytes[j] & 0xC0 == 0x80 { j -= 1 }
+        return j
+    }
+}
