@@ -18,7 +18,7 @@ let package = Package(
         .target(name: "Models", dependencies: ["Tensors", "Checkpoints"]),
         .target(
             name: "PreferenceData", dependencies: ["CAlign", "Serialization"], path: "PreferenceData",
-            exclude: ["README.md", "direct-answers"]
+            exclude: ["README.md", "direct-answers", "Migrations"]
         ),
         .target(name: "Training", dependencies: ["Models", "Tokenizers", "PreferenceData", "Serialization", "Tensors", "Checkpoints"]),
         .target(

@@ -203,6 +203,6 @@ public final class OutputFile {
         descriptor = -1
         guard synced else { throw .system(file: path, operation: "sync", code: code) }
         guard closed else { throw .system(file: path, operation: "close", code: errno) }
-        onFinish(size, hasher.finish())
+        onFinish(size, hasher.hex)
     }
 }

@@ -64,6 +64,6 @@ extension InputFile {
             offset += part.count
         }
         try checkUnchanged()
-        return hasher.finish()
+        return hasher.hex
     }
 }

@@ -1,0 +1,90 @@
+import CAlign
+import Foundation
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// The one SQLite file that all stages share: prompts, completions, comparisons, reference log-probs, runs and their lineage.
+///
+/// Several processes may use it at once (write-ahead log); what a method wrote is whole or absent, whenever the process ends.
+public final class PreferenceStore: Sendable {
+    /// "algn": tells the store from other programs' databases.
+    static let applicationID = 0x616C_676E
+
+    public let path: String
+    // The connection is used under the lock alone, and never leaves it.
+    private let database: Mutex<Connection>
+
+    private struct Connection: @unchecked Sendable {
+        let database: Database
+    }
+
+    /// Opens the store, making the file and its folder if they are missing, and brings it to this build's version.
+    /// - Throws: `StoreError` for what cannot be opened, is not a store, is newer, or lies on a network file system.
+    public init(path: String) throws(StoreError) {
+        self.path = path
+        let folder = (path as NSString).deletingLastPathComponent
+        if !folder.isEmpty {
+            do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
+                throw .cannotOpen(path: path, reason: "its folder \(folder) cannot be made")
+            }
+        }
+        var isFolder: ObjCBool = false
+        if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue { throw .cannotOpen(path: path, reason: "it is a folder") }
+        try Self.refuseNetwork(folder.isEmpty ? "." : folder, path: path)
+        let database = try Database(path: path)
+        try Self.prepare(database)
+        self.database = Mutex(Connection(database: database))
+    }
+
+    /// Runs `body` with the connection to itself.
+    func withDatabase<Result: Sendable>(_ body: (Database) throws(StoreError) -> Result) throws(StoreError) -> Result {
+        let outcome: Swift.Result<Result, StoreError> = database.withLock { connection in
+            do throws(StoreError) { return .success(try body(connection.database)) } catch { return .failure(error) }
+        }
+        return try outcome.get()
+    }
+
+    private static func prepare(_ database: Database) throws(StoreError) {
+        let application = try database.integer("PRAGMA application_id")
+        let tables = try database.integer("SELECT count(*) FROM sqlite_master")
+        guard application == applicationID || (application == 0 && tables == 0) else { throw .foreign(path: database.path) }
+        try database.script("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
+        var known = 0
+        while align_migration(Int32(known + 1)) != nil { known += 1 }
+        let found = try database.integer("PRAGMA user_version")
+        guard found <= known else { throw .newer(path: database.path, found: found, known: known) }
+        guard found < known else { return }
+        try database.transaction { () throws(StoreError) in
+            // Another process may have migrated while this one waited for the lock.
+            let found = try database.integer("PRAGMA user_version")
+            for number in 1...known where number > found {
+                guard let sql = align_migration(Int32(number)) else { continue }
+                try database.script(String(cString: sql))
+            }
+            try database.script("PRAGMA application_id = \(applicationID); PRAGMA user_version = \(known);")
+        }
+    }
+
+    /// Shared memory, which the write-ahead log needs, does not exist between machines.
+    private static func refuseNetwork(_ folder: String, path: String) throws(StoreError) {
+        #if os(Linux)
+        var info = statfs()
+        guard statfs(folder, &info) == 0 else { return }
+        let magic = UInt32(truncatingIfNeeded: info.f_type)
+        if [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x0BD0_0BD0, 0x4750_4653].contains(magic) { throw .networkFileSystem(path: path) }
+        #endif
+    }
+
+    /// SQLite's own check of the file's structure.
+    /// - Throws: `.damaged` with the first fault found.
+    public func check() throws(StoreError) {
+        try withDatabase { database throws(StoreError) in
+            var verdict = "ok"
+            try database.query("PRAGMA quick_check(1)") { row throws(StoreError) in verdict = row.text(0) }
+            if verdict != "ok" { throw .damaged(path: database.path, detail: verdict) }
+        }
+    }
+}

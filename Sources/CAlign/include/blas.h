@@ -1,0 +1,3 @@
+// OpenBLAS, as Swift sees it.
+#pragma once
+#include <cblas.h>

@@ -1,0 +1,5 @@
+// Files that the binary carries, so that it stands alone wherever it is moved.
+#pragma once
+
+// The store's migrations, from 1 on; NULL past the last.
+const char *align_migration(int number);

@@ -1,0 +1,69 @@
+import CAlign
+import Foundation
+import Synchronization
+
+/// The threads and the kernels that a model computes with.
+///
+/// A loop is cut into tasks whose number depends on its size alone, and a task writes its own rows only; which thread
+/// takes which task is left to chance, and changes nothing.
+public final class Compute: Sendable {
+    public let threads: Int
+    public let path: KernelPath
+    // A constant of the C target.
+    nonisolated(unsafe) let kernels: UnsafePointer<align_kernels>
+    // A C structure that guards itself.
+    private nonisolated(unsafe) let team: OpaquePointer
+    private let scratch = Mutex<[FloatBuffer]>([])
+
+    /// - Parameters:
+    ///   - threads: nil: one per processor that the system lets this process use.
+    ///   - path: nil: `ALIGN_KERNELS`, else the best.
+    public init(threads: Int? = nil, path: KernelPath? = nil) throws(ComputeError) {
+        let count = max(1, min(threads ?? ProcessInfo.processInfo.activeProcessorCount, 1024))
+        self.threads = count
+        if let path {
+            if let reason = path.unavailability { throw .unavailablePath(path, reason: reason) }
+            self.path = path
+        } else {
+            self.path = try KernelPath.chosen()
+        }
+        kernels = self.path.kernels
+        guard let team = align_team_create(Int32(count)) else { throw .noThreads(count) }
+        self.team = team
+    }
+
+    deinit { align_team_destroy(team) }
+
+    /// bf16 where the processor multiplies it faster than fp32.
+    public var defaultPrecision: Precision { path.hasFastBF16 ? .bf16 : .fp32 }
+
+    /// Calls `body` once with each of `0..<count`, on any of the threads, and returns when all are done.
+    /// Inside a body the call runs on the calling thread.
+    public func parallel(_ count: Int, _ body: (Int) -> Void) {
+        withoutActuallyEscaping(body) { body in
+            var body = body
+            withUnsafeMutablePointer(to: &body) { pointer in
+                align_team_run(team, Int32(count), { context, index in
+                    context!.assumingMemoryBound(to: ((Int) -> Void).self).pointee(Int(index))
+                }, pointer)
+            }
+        }
+    }
+
+    /// Lends at least `floats` floats of memory that holds anything; kept for the next caller.
+    func withScratch(_ floats: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
+        let found: FloatBuffer? = scratch.withLock { free in
+            // The smallest that fits, so that large ones stay for those who need them.
+            let fitting = free.indices.filter { free[$0].count >= floats }.min { free[$0].count < free[$1].count }
+            return fitting.map { free.remove(at: $0) }
+        }
+        let buffer = found ?? FloatBuffer(count: floats)
+        body(buffer.base)
+        scratch.withLock { free in
+            free.append(buffer)
+            if free.count > 2 * threads + 6, let least = free.indices.min(by: { free[$0].count < free[$1].count }) { free.remove(at: least) }
+        }
+    }
+
+    var attentionProducts: (pack: align_pack_f32_fn, gemm: align_gemm_f32_fn) { (kernels.pointee.pack_f32, kernels.pointee.gemm_f32) }
+}

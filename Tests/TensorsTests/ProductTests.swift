@@ -1,0 +1,117 @@
+import Tensors
+import Testing
+
+func randomMatrix(_ rows: Int, _ columns: Int, seed: UInt64) -> Matrix {
+    var random = RandomStream(seed: seed, stream: 0, index: 0)
+    let matrix = Matrix(rows: rows, columns: columns)
+    matrix.copy(from: (0..<rows * columns).map { _ in Float(random.normal()) })
+    return matrix
+}
+
+/// Rounded to bf16, to nearest even.
+func bf16(_ x: Float) -> Float {
+    let bits = x.bitPattern
+    return Float(bitPattern: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) & 0xFFFF_0000)
+}
+
+@Suite("Matrix products") struct ProductTests {
+    struct Shape: CustomStringConvertible, Sendable {
+        var rows: Int, outputs: Int, inputs: Int
+        var description: String { "\(rows)x\(outputs)x\(inputs)" }
+    }
+    // One block and beyond it, with tails in every direction.
+    static let shapes = [Shape(rows: 1, outputs: 32, inputs: 32), Shape(rows: 7, outputs: 45, inputs: 19), Shape(rows: 131, outputs: 200, inputs: 77), Shape(rows: 600, outputs: 96, inputs: 130)]
+    static let paths = KernelPath.available
+
+    @Test("forward, input and weight gradients are the sums they stand for", arguments: paths, Precision.allCases)
+    func values(path: KernelPath, precision: Precision) throws {
+        let compute = try Compute(threads: 2, path: path)
+        for s in Self.shapes {
+            let (x, w, dy) = (randomMatrix(s.rows, s.inputs, seed: 1), randomMatrix(s.outputs, s.inputs, seed: 2), randomMatrix(s.rows, s.outputs, seed: 3))
+            let layer = PackedLinear(outputs: s.outputs, inputs: s.inputs, precision: precision)
+            layer.pack(w, on: compute)
+            let (y, dx, dw) = (randomMatrix(s.rows, s.outputs, seed: 4), randomMatrix(s.rows, s.inputs, seed: 5), randomMatrix(s.outputs, s.inputs, seed: 6))
+            let (y0, dx0, dw0) = (y.array, dx.array, dw.array)
+            layer.forward(x, into: y, accumulate: true, on: compute)
+            layer.backwardInput(dy, into: dx, accumulate: true, on: compute)
+            accumulateWeightGradient(dy, x, into: dw, precision: precision, on: compute)
+            let round: (Float) -> Double = precision == .bf16 ? { Double(bf16($0)) } : { Double($0) }
+            let (xs, ws, dys) = (x.array.map(round), w.array.map(round), dy.array.map(round))
+            var worst = 0.0
+            for i in 0..<s.rows {
+                for j in 0..<s.outputs {
+                    let sum = (0..<s.inputs).reduce(Double(y0[i * s.outputs + j])) { $0 + xs[i * s.inputs + $1] * ws[j * s.inputs + $1] }
+                    worst = max(worst, abs(sum - Double(y.array(i, j))))
+                }
+            }
+            for i in stride(from: 0, to: s.rows, by: 5) {
+                for k in 0..<s.inputs {
+                    let sum = (0..<s.outputs).reduce(Double(dx0[i * s.inputs + k])) { $0 + dys[i * s.outputs + $1] * ws[$1 * s.inputs + k] }
+                    worst = max(worst, abs(sum - Double(dx.array(i, k))))
+                }
+            }
+            for j in stride(from: 0, to: s.outputs, by: 3) {
+                for k in 0..<s.inputs {
+                    let sum = (0..<s.rows).reduce(Double(dw0[j * s.inputs + k])) { $0 + dys[$1 * s.outputs + j] * xs[$1 * s.inputs + k] }
+                    worst = max(worst, abs(sum - Double(dw.array(j, k))))
+                }
+            }
+            #expect(worst < 2e-4, "\(path) \(precision) \(s): off by \(worst)")
+        }
+    }
+
+    @Test("a row's bits depend on neither its neighbours nor the threads", arguments: paths, Precision.allCases)
+    func determinism(path: KernelPath, precision: Precision) throws {
+        let one = try Compute(threads: 1, path: path)
+        let two = try Compute(threads: 2, path: path)
+        for s in Self.shapes {
+            let (x, w, dy) = (randomMatrix(s.rows, s.inputs, seed: 1), randomMatrix(s.outputs, s.inputs, seed: 2), randomMatrix(s.rows, s.outputs, seed: 3))
+            let layer = PackedLinear(outputs: s.outputs, inputs: s.inputs, precision: precision)
+            layer.pack(w, on: two)
+            func run(_ compute: Compute) -> [[Float]] {
+                let (y, dx, dw) = (Matrix(rows: s.rows, columns: s.outputs), Matrix(rows: s.rows, columns: s.inputs), Matrix(rows: s.outputs, columns: s.inputs))
+                layer.forward(x, into: y, on: compute)
+                layer.backwardInput(dy, into: dx, on: compute)
+                accumulateWeightGradient(dy, x, into: dw, precision: precision, on: compute)
+                return [y.array, dx.array, dw.array]
+            }
+            let whole = run(one)
+            #expect(whole == run(two), "\(path) \(precision) \(s): 1 and 2 threads differ")
+            for row in [0, s.rows / 2, s.rows - 1] {
+                let (y, dx) = (Matrix(rows: 1, columns: s.outputs), Matrix(rows: 1, columns: s.inputs))
+                layer.forward(x.rows(row..<row + 1), into: y, on: one)
+                layer.backwardInput(dy.rows(row..<row + 1), into: dx, on: one)
+                #expect(y.array == Array(whole[0][row * s.outputs..<(row + 1) * s.outputs]), "\(path) \(precision) \(s): forward of row \(row)")
+                #expect(dx.array == Array(whole[1][row * s.inputs..<(row + 1) * s.inputs]), "\(path) \(precision) \(s): backward of row \(row)")
+            }
+            // The vocabulary head's blocks.
+            if s.outputs > 64 {
+                let part = Matrix(rows: s.rows, columns: s.outputs - 64)
+                layer.forward(x, outputs: 64..<s.outputs, into: part, on: two)
+                let expected = (0..<s.rows).flatMap { whole[0][$0 * s.outputs + 64..<($0 + 1) * s.outputs] }
+                #expect(part.array == expected, "\(path) \(precision) \(s): outputs from 64")
+            }
+        }
+    }
+
+    @Test("every index is taken once, nested loops included") func team() throws {
+        let compute = try Compute(threads: 3)
+        let counts = Matrix(rows: 1000, columns: 4)
+        for _ in 0..<200 {
+            compute.parallel(1000) { i in
+                compute.parallel(4) { j in counts.pointer[i * 4 + j] += 1 }
+            }
+        }
+        #expect(counts.array.allSatisfy { $0 == 200 }, "between \(counts.array.min() ?? 0) and \(counts.array.max() ?? 0), not 200")
+    }
+
+    @Test("an unknown path is refused by name") func unavailable() {
+        for path in KernelPath.allCases where path.unavailability != nil {
+            #expect(throws: ComputeError.unavailablePath(path, reason: path.unavailability ?? "")) { try Compute(threads: 1, path: path) }
+        }
+    }
+}
+
+extension Matrix {
+    func array(_ row: Int, _ column: Int) -> Float { pointer[row * stride + column] }
+}
