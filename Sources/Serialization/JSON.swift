@@ -16,7 +16,19 @@ public enum JSON: Sendable, Equatable {
 /// Members in the order in which they were written; of a repeated key the last value counts, at the first's place.
 public struct JSONObject: Sendable, Equatable {
     public private(set) var keys: [String] = []
-    private var values: [String: JSON] = [:]
+    private var values: [Key: JSON] = [:]
+
+    /// Keys are told apart by their bytes: `String`'s own equality takes canonically equivalent texts for the same.
+    private struct Key: Hashable {
+        let text: String
+        init(_ text: String) { self.text = text }
+        static func == (a: Key, b: Key) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+        func hash(into hasher: inout Hasher) {
+            var text = text
+            text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        }
+    }
+
 
     public init() {}
     public init(_ members: [(String, JSON)]) { for (key, value) in members { self[key] = value } }
@@ -24,18 +36,18 @@ public struct JSONObject: Sendable, Equatable {
     public var count: Int { keys.count }
     public var isEmpty: Bool { keys.isEmpty }
     public subscript(key: String) -> JSON? {
-        get { values[key] }
+        get { values[Key(key)] }
         set {
             if let newValue {
-                if values.updateValue(newValue, forKey: key) == nil { keys.append(key) }
-            } else if values.removeValue(forKey: key) != nil {
-                keys.removeAll { $0 == key }
+                if values.updateValue(newValue, forKey: Key(key)) == nil { keys.append(key) }
+            } else if values.removeValue(forKey: Key(key)) != nil {
+                keys.removeAll { Key($0) == Key(key) }
             }
         }
     }
-    public var members: [(key: String, value: JSON)] { keys.map { ($0, values[$0]!) } }
+    public var members: [(key: String, value: JSON)] { keys.map { ($0, values[Key($0)]!) } }
 
-    public static func == (a: JSONObject, b: JSONObject) -> Bool { a.keys == b.keys && a.values == b.values }
+    public static func == (a: JSONObject, b: JSONObject) -> Bool { a.keys.map(Key.init) == b.keys.map(Key.init) && a.values == b.values }
 }
 
 extension JSON {
