@@ -1,0 +1,40 @@
+import Checkpoints
+import Models
+import PreferenceData
+import Serialization
+import Tensors
+import Tokenizers
+import Training
+
+/// What the process says to its caller; the numbers are those of sysexits.h.
+enum ExitCode: Int32 {
+    case ok = 0
+    case failed = 1
+    /// EX_USAGE: the command line is wrong.
+    case usage = 64
+    /// EX_DATAERR: a file's content is wrong.
+    case data = 65
+    /// EX_NOINPUT: a file is not there.
+    case noInput = 66
+    /// EX_IOERR: the system refused to read or write.
+    case io = 74
+    /// EX_TEMPFAIL: interrupted and saved; the same command with --resume goes on.
+    case interrupted = 75
+}
+
+/// An error that names its own exit code.
+protocol ExitCoded: Error { var exitCode: ExitCode { get } }
+
+extension UsageError: ExitCoded { var exitCode: ExitCode { .usage } }
+extension SettingError: ExitCoded { var exitCode: ExitCode { .usage } }
+extension Output.Failure: ExitCoded { var exitCode: ExitCode { self == .closed ? .ok : .io } }
+
+extension CheckpointError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case let .system(_, _, code): code == ENOENT || code == ENOTDIR ? .noInput : .io
+        case .alreadyExists: .usage
+        default: .data
+        }
+    }
+}
