@@ -1,0 +1,55 @@
+import Tensors
+
+/// What a model says of a batch's scored tokens, all in the order of the batch's rows.
+public struct TokenScores: Sendable {
+    /// log π of each scored token, in nats.
+    public var logProbs: Ragged
+    /// Entropy of the distribution each was drawn from, in nats.
+    public var entropies: [Double]
+    /// Whether the token was the most probable one.
+    public var isArgmax: [Bool]
+    public init(logProbs: Ragged, entropies: [Double], isArgmax: [Bool]) {
+        self.logProbs = logProbs
+        self.entropies = entropies
+        self.isArgmax = isArgmax
+    }
+}
+
+/// A model as a stage sees it: log-probs forward, their gradient backward.
+public protocol Policy: AnyObject {
+    /// Log-probs of the batch's rows; what the backward needs is kept until then or until the next call.
+    func logProbs(of batch: SegmentTree) throws -> TokenScores
+    /// The same numbers, bit for bit, keeping nothing.
+    func scores(of batch: SegmentTree) throws -> TokenScores
+    /// Takes ∂L/∂log π in the layout of `logProbs.values` and adds ∂L/∂θ to the parameters' gradients.
+    func backward(_ gradient: [Double]) throws
+}
+
+/// One named tensor's place in a policy's flat buffers.
+public struct ParameterInfo: Sendable, Equatable {
+    /// The checkpoint's name, such as `model.layers.0.self_attn.q_proj.weight`.
+    public var name: String
+    public var shape: [Int]
+    public var offset: Int
+    public var count: Int
+    /// Whether weight decay applies: not on norms and biases.
+    public var decays: Bool
+    public init(name: String, shape: [Int], offset: Int, count: Int, decays: Bool) {
+        self.name = name
+        self.shape = shape
+        self.offset = offset
+        self.count = count
+        self.decays = decays
+    }
+    public var range: Range<Int> { offset..<offset + count }
+}
+
+/// A policy whose weights an optimizer may change.
+public protocol TrainablePolicy: Policy {
+    var parameters: [ParameterInfo] { get }
+    /// fp32 master weights and their gradients, flat, in the same layout.
+    var weights: FloatBuffer { get }
+    var gradients: FloatBuffer { get }
+    /// To be called after the weights have changed.
+    func weightsChanged()
+}

@@ -1,0 +1,88 @@
+/// The one batch shape: token segments packed without padding, each attending to its ancestors and causally to itself.
+///
+/// A document is a root; a preference pair is a prompt with two children, so that the prompt is computed once for both;
+/// n samples of one prompt are n children. Positions continue from the parent.
+public struct SegmentTree: Sendable {
+    public struct Segment: Sendable, Equatable {
+        /// Index of the segment it continues; nil for a root.
+        public var parent: Int?
+        /// Its tokens in the pack.
+        public var range: Range<Int>
+        /// Position of its first token, counted from the root's.
+        public var firstPosition: Int
+    }
+
+    public private(set) var tokens: [Int32] = []
+    public private(set) var positions: [Int32] = []
+    public private(set) var segments: [Segment] = []
+    /// Token index whose hidden state predicts each scored token, and that token: in the order of rows.
+    public private(set) var predictors: [Int32] = []
+    public private(set) var targets: [Int32] = []
+    public private(set) var rowOffsets: [Int] = [0]
+
+    public init() {}
+
+    public var tokenCount: Int { tokens.count }
+    public var scoredTokenCount: Int { targets.count }
+    public var rowCount: Int { rowOffsets.count - 1 }
+    /// Tokens that an implementation without shared prefixes would process: each row's whole chain.
+    public private(set) var plainTokenCount = 0
+
+    /// Appends a segment and returns its index.
+    public mutating func append(_ ids: [Int32], parent: Int? = nil) -> Int {
+        precondition(parent.map { segments.indices.contains($0) } ?? true, "parent \(parent ?? -1) of \(segments.count) segments")
+        let first = parent.map { segments[$0].firstPosition + segments[$0].range.count } ?? 0
+        segments.append(Segment(parent: parent, range: tokens.count..<tokens.count + ids.count, firstPosition: first))
+        tokens += ids
+        positions += ids.indices.map { Int32(first + $0) }
+        return segments.count - 1
+    }
+
+    /// Declares one output row: the log-probs of the segment's tokens where `mask` is true (nil: all).
+    ///
+    /// A root's first token has no predecessor and so no log-prob; it is left out whatever the mask says.
+    public mutating func addRow(segment: Int, mask: [Bool]? = nil) {
+        let range = segments[segment].range
+        precondition(mask.map { $0.count == range.count } ?? true, "mask of \(mask?.count ?? 0) for \(range.count) tokens")
+        plainTokenCount += segments[segment].firstPosition + range.count
+        for i in range where mask?[i - range.lowerBound] ?? true {
+            guard let predictor = i > range.lowerBound ? i - 1 : lastToken(of: segments[segment].parent) else { continue }
+            predictors.append(Int32(predictor))
+            targets.append(tokens[i])
+        }
+        rowOffsets.append(targets.count)
+    }
+
+    /// The chain from the root to `segment`, leaving out empty segments other than itself.
+    public func chain(of segment: Int) -> [Int] {
+        var chain = [segment]
+        var next = segments[segment].parent
+        while let s = next {
+            if !segments[s].range.isEmpty { chain.append(s) }
+            next = segments[s].parent
+        }
+        return chain.reversed()
+    }
+
+    /// Segments grouped by their root, in order.
+    public var trees: [[Int]] {
+        var root: [Int] = []
+        var groups: [[Int]] = []
+        for (index, segment) in segments.enumerated() {
+            if let parent = segment.parent {
+                root.append(root[parent])
+                groups[root[index]].append(index)
+            } else {
+                root.append(groups.count)
+                groups.append([index])
+            }
+        }
+        return groups
+    }
+
+    private func lastToken(of segment: Int?) -> Int? {
+        guard let segment else { return nil }
+        let range = segments[segment].range
+        return range.isEmpty ? lastToken(of: segments[segment].parent) : range.upperBound - 1
+    }
+}

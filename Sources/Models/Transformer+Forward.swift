@@ -1,0 +1,114 @@
+import Checkpoints
+import Tensors
+
+extension Transformer {
+    /// Where attention finds keys and values: the pack itself, or a cache that the pack's rows were copied to.
+    struct AttentionPlan {
+        var segments: [AttentionSegment]
+        /// nil: keys are rows of the pack.
+        var cache: KeyValueCache?
+        /// Row of the cache for each row of the pack.
+        var cacheRows: [Int] = []
+    }
+
+    var attentionWidth: Int { config.heads * config.headDimension }
+    var keyValueWidth: Int { config.keyValueHeads * config.headDimension }
+
+    func shape(_ layer: Int) -> AttentionShape {
+        AttentionShape(
+            heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headDimension, scale: config.attentionScale,
+            softCap: config.attentionSoftCap, window: config.slidingWindows[layer])
+    }
+
+    var gate: Gate { config.activation == .silu ? .silu : .geluTanh }
+
+    static func attentionSegments(_ batch: SegmentTree, _ indices: some Sequence<Int>) -> [AttentionSegment] {
+        indices.compactMap { index in
+            let segment = batch.segments[index]
+            guard !segment.range.isEmpty else { return nil }
+            return AttentionSegment(queries: segment.range, keys: batch.chain(of: index).map { batch.segments[$0].range })
+        }
+    }
+
+    func check(_ tokens: [Int32], _ positions: [Int32]) throws {
+        if let bad = tokens.first(where: { $0 < 0 || Int($0) >= config.vocabularySize }) {
+            throw ModelError.tokenOutOfRange(token: Int(bad), vocabulary: config.vocabularySize)
+        }
+        if case .none = config.ropeScaling { return }
+        if let last = positions.max(), Int(last) >= config.maxPositions {
+            throw ModelError.contextTooLong(tokens: Int(last) + 1, limit: config.maxPositions)
+        }
+    }
+
+    /// Activations of one layer under names of its own, or under shared names when nothing is kept.
+    func activations(_ slot: Int, rows: Int, input: Matrix) -> LayerActivations {
+        func matrix(_ name: String, _ rows: Int, _ columns: Int) -> Matrix { workspace.matrix("\(slot).\(name)", rows: rows, columns: columns) }
+        return LayerActivations(
+            input: input, middle: matrix("middle", rows, config.hiddenSize), inverse1: matrix("inverse1", 1, rows), inverse2: matrix("inverse2", 1, rows),
+            queryKeyValue: matrix("qkv", rows, attentionWidth + 2 * keyValueWidth), attended: matrix("attended", rows, attentionWidth),
+            logSumExp: matrix("lse", config.heads, rows), gateUp: matrix("gateUp", rows, 2 * config.intermediateSize))
+    }
+
+    /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.
+    func forward(_ index: Int, _ a: LayerActivations, positions: [Int32], plan: AttentionPlan, into output: Matrix) {
+        let (layer, rows) = (layers[index], a.input.rows)
+        let normed = workspace.matrix("normed", rows: rows, columns: config.hiddenSize)
+        rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
+        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, on: compute)
+        let (q, k, v) = split(a.queryKeyValue)
+        rotate(a.queryKeyValue.columns(0..<attentionWidth + keyValueWidth), positions: positions, cosines: rope.cosines, sines: rope.sines,
+            heads: config.heads + config.keyValueHeads, headSize: config.headDimension, on: compute)
+        if let cache = plan.cache {
+            cache.store(k, v, layer: index, rows: plan.cacheRows)
+            attention(shape(index), q: q, k: cache.keys[index], v: cache.values[index], segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
+        } else {
+            attention(shape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
+        }
+        copy(a.input, to: a.middle, on: compute)
+        layer.packedOutput.forward(a.attended, into: a.middle, accumulate: true, on: compute)
+        rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
+        layer.packedGateUp.forward(normed, into: a.gateUp, on: compute)
+        let hidden = workspace.matrix("hidden", rows: rows, columns: config.intermediateSize)
+        gated(a.gateUp, into: hidden, gate: gate, on: compute)
+        copy(a.middle, to: output, on: compute)
+        layer.packedDown.forward(hidden, into: output, accumulate: true, on: compute)
+    }
+
+    func split(_ qkv: Matrix) -> (q: Matrix, k: Matrix, v: Matrix) {
+        let (a, b) = (attentionWidth, keyValueWidth)
+        return (qkv.columns(0..<a), qkv.columns(a..<a + b), qkv.columns(a + b..<a + 2 * b))
+    }
+
+    public func logProbs(of batch: SegmentTree) throws -> TokenScores {
+        precondition(gradients.count > 0, "this model was opened without gradients: use scores(of:)")
+        pending = nil
+        let (kept, final) = try run(batch, keeps: true)
+        let (scores, logSumExp) = score(batch, final)
+        pending = PendingBackward(batch: batch, layers: kept, final: final, logSumExp: logSumExp)
+        return scores
+    }
+
+    public func scores(of batch: SegmentTree) throws -> TokenScores {
+        pending = nil
+        return score(batch, try run(batch, keeps: false).final).scores
+    }
+
+    /// The residual stream after the last layer, and what the backward needs if it `keeps` it.
+    private func run(_ batch: SegmentTree, keeps: Bool) throws -> (kept: [LayerActivations], final: Matrix) {
+        try check(batch.tokens, batch.positions)
+        reserveRotations(batch.positions)
+        let (rows, d) = (batch.tokenCount, config.hiddenSize)
+        let plan = AttentionPlan(segments: Transformer.attentionSegments(batch, batch.segments.indices))
+        var kept: [LayerActivations] = []
+        var x = workspace.matrix("x0", rows: rows, columns: d)
+        gatherRows(embedding, batch.tokens, into: x, on: compute)
+        for index in layers.indices {
+            let a = activations(keeps && !recompute ? index : -1, rows: rows, input: x)
+            // Kept inputs have a place each; otherwise two take turns.
+            x = workspace.matrix(keeps ? "x\(index + 1)" : "x\((index + 1) % 2)", rows: rows, columns: d)
+            forward(index, a, positions: batch.positions, plan: plan, into: x)
+            if keeps { kept.append(a) }
+        }
+        return (kept, x)
+    }
+}

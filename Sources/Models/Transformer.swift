@@ -1,0 +1,177 @@
+import Checkpoints
+import Foundation
+import Tensors
+
+/// A decoder-only transformer, one for all families: the architecture is data in `ModelConfig`.
+///
+///     x ← E[token];   per layer: x += Wo·attention(norm₁ x);   x += Wd·(act(Wg·norm₂ x) ∘ Wu·norm₂ x)
+///     log π(token) = log softmax(W_head · norm x)
+///
+/// Weights, gradients and sums are fp32; matrix products take bf16 operands under `.bf16` and accumulate in fp32.
+/// A row's bits depend on its own chain of tokens alone: not on the pack, the batch or the number of threads.
+public final class Transformer: TrainablePolicy {
+    /// Changes whenever the same weights and tokens may give other log-probs than before: part of every cache's key.
+    public static let numericsVersion = 1
+
+    public let config: ModelConfig
+    public let compute: Compute
+    public let precision: Precision
+    /// Whether activations are dropped after a layer's forward and computed again in its backward.
+    public let recompute: Bool
+    public private(set) var parameters: [ParameterInfo] = []
+    public let weights: FloatBuffer
+    /// Empty when the model does not train.
+    public let gradients: FloatBuffer
+
+    let layers: [Layer]
+    let embedding: Matrix
+    let finalNorm: Matrix
+    let head: PackedLinear
+    let headWeight: Matrix
+    private(set) var rope: RotaryTable
+    var workspace = Workspace()
+    /// What the last `logProbs` left for `backward`.
+    var pending: PendingBackward?
+    let layout: ParameterLayout
+
+    /// Reads a checkpoint's weights.
+    /// - Parameters:
+    ///   - trains: Whether gradients are allocated.
+    ///   - recompute: Activation checkpointing: memory for one layer, a third more work.
+    /// - Throws: `CheckpointError` for weights that cannot be read, `ModelError` for an architecture this build does not run.
+    public convenience init(_ checkpoint: Checkpoint, compute: Compute, precision: Precision, trains: Bool = true, recompute: Bool = false) throws {
+        try self.init(checkpoint.config, compute: compute, precision: precision, trains: trains, recompute: recompute) { parameter, values in
+            try checkpoint.read(parameter.name, into: values)
+        }
+    }
+
+    /// A model whose weights are drawn: matrices from N(0, `deviation`²), norms 1.
+    public convenience init(
+        random config: ModelConfig, deviation: Double = 0.02, seed: UInt64, compute: Compute, precision: Precision, recompute: Bool = false
+    ) throws {
+        try self.init(config, compute: compute, precision: precision, trains: true, recompute: recompute) { parameter, values in
+            var random = RandomStream(seed: seed, stream: 0x1417, index: UInt64(parameter.offset))
+            for i in values.indices { values[i] = parameter.decays ? Float(random.normal() * deviation) : 1 }
+        }
+    }
+
+    /// - Parameter fill: Writes one parameter's values; called for several parameters at a time.
+    init(
+        _ config: ModelConfig, compute: Compute, precision: Precision, trains: Bool, recompute: Bool,
+        fill: (ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void
+    ) throws {
+        self.config = config
+        self.compute = compute
+        self.precision = precision
+        self.recompute = recompute
+        try Transformer.check(config)
+        layout = ParameterLayout(config)
+        parameters = layout.parameters
+        weights = FloatBuffer(count: layout.count)
+        gradients = FloatBuffer(count: trains ? layout.count : 0)
+        let weights = weights
+        func matrix(_ block: ParameterLayout.Block) -> Matrix {
+            Matrix(buffer: weights, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
+        }
+        embedding = matrix(layout.embedding)
+        finalNorm = matrix(layout.finalNorm)
+        headWeight = matrix(layout.head)
+        head = PackedLinear(outputs: layout.head.rows, inputs: layout.head.columns, precision: precision, forwardOnly: !trains)
+        layers = layout.layers.map { Layer($0, matrix: matrix, precision: precision, forwardOnly: !trains) }
+        rope = RotaryTable(config)
+        try Transformer.load(parameters, into: weights, on: compute, fill)
+        weightsChanged()
+    }
+
+    /// Fills every parameter, several at a time; the first failure in checkpoint order is the one reported.
+    private static func load(
+        _ parameters: [ParameterInfo], into weights: FloatBuffer, on compute: Compute,
+        _ fill: (ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void
+    ) throws {
+        var failures = [(any Error)?](repeating: nil, count: parameters.count)
+        failures.withUnsafeMutableBufferPointer { failures in
+            let failures = failures.baseAddress!
+            compute.parallel(parameters.count) { i in
+                do { try fill(parameters[i], UnsafeMutableBufferPointer(start: weights.base + parameters[i].offset, count: parameters[i].count)) } catch {
+                    failures[i] = error
+                }
+            }
+        }
+        if let failure = failures.lazy.compactMap({ $0 }).first { throw failure }
+    }
+
+    /// Packs the weights for the matrix units: once after every update.
+    public func weightsChanged() {
+        for layer in layers { layer.pack(on: compute) }
+        head.pack(headWeight, on: compute)
+    }
+
+    func gradient(_ block: ParameterLayout.Block) -> Matrix {
+        Matrix(buffer: gradients, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
+    }
+
+    func reserveRotations(_ positions: [Int32]) {
+        if let last = positions.max() { rope.reserve(Int(last) + 1) }
+    }
+
+    /// The parameter's current values, for saving.
+    public func values(of parameter: ParameterInfo, into destination: UnsafeMutableBufferPointer<Float>) {
+        precondition(destination.count == parameter.count, "\(destination.count) floats for \(parameter.name) of \(parameter.count)")
+        destination.baseAddress?.update(from: weights.base + parameter.offset, count: parameter.count)
+    }
+
+    private static func check(_ config: ModelConfig) throws {
+        func refuse(_ feature: String) throws { throw ModelError.unsupported(modelType: config.modelType, feature: feature) }
+        if config.attentionBias || config.outputBias || config.mlpBias { try refuse("biases in linear layers") }
+        if config.finalSoftCap != nil { try refuse("a soft cap on the logits") }
+        if config.embeddingScale != 1 { try refuse("scaled embeddings") }
+        if config.headDimension % 2 != 0 { try refuse("an odd head size (\(config.headDimension))") }
+        if config.activation == .gelu { try refuse("the exact GELU") }
+    }
+}
+
+/// What a model cannot do.
+public enum ModelError: Error, Equatable, CustomStringConvertible {
+    case unsupported(modelType: String, feature: String)
+    case tokenOutOfRange(token: Int, vocabulary: Int)
+    case contextTooLong(tokens: Int, limit: Int)
+
+    public var description: String {
+        switch self {
+        case let .unsupported(modelType, feature): "model type \"\(modelType)\" with \(feature) is not among those this build runs (Llama and Mistral families)"
+        case let .tokenOutOfRange(token, vocabulary): "token id \(token) is outside the model's vocabulary of \(vocabulary). The ids come from another tokenizer."
+        case let .contextTooLong(tokens, limit): "\(tokens) tokens exceed the model's context of \(limit). Shorten the prompt or lower --max-new-tokens."
+        }
+    }
+}
+
+/// One decoder block's weights.
+struct Layer {
+    let inputNorm, queryKeyValue, output, postNorm, gateUp, down: Matrix
+    let blocks: ParameterLayout.LayerBlocks
+    let packedQueryKeyValue, packedOutput, packedGateUp, packedDown: PackedLinear
+
+    init(_ blocks: ParameterLayout.LayerBlocks, matrix: (ParameterLayout.Block) -> Matrix, precision: Precision, forwardOnly: Bool) {
+        self.blocks = blocks
+        inputNorm = matrix(blocks.inputNorm)
+        queryKeyValue = matrix(blocks.queryKeyValue)
+        output = matrix(blocks.output)
+        postNorm = matrix(blocks.postNorm)
+        gateUp = matrix(blocks.gateUp)
+        down = matrix(blocks.down)
+        func packed(_ block: ParameterLayout.Block) -> PackedLinear {
+            PackedLinear(outputs: block.rows, inputs: block.columns, precision: precision, forwardOnly: forwardOnly)
+        }
+        packedQueryKeyValue = packed(blocks.queryKeyValue)
+        packedOutput = packed(blocks.output)
+        packedGateUp = packed(blocks.gateUp)
+        packedDown = packed(blocks.down)
+    }
+
+    func pack(on compute: Compute) {
+        packedQueryKeyValue.pack(queryKeyValue, on: compute)
+        packedOutput.pack(output, on: compute)
+        packedGateUp.pack(gateUp, on: compute)
+        packedDown.pack(down, on: compute)
+    }
+}

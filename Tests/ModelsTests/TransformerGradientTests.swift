@@ -1,0 +1,66 @@
+import Checkpoints
+import Foundation
+import Models
+import Tensors
+import Testing
+
+@Suite("Transformer gradient") struct TransformerGradientTests {
+    /// Two pairs that share their prompts, and a document with a mask.
+    func batch() -> SegmentTree {
+        var batch = SegmentTree()
+        for pair in 0..<2 {
+            let prompt = batch.append(tokens(9 + pair, seed: UInt64(pair)))
+            for side in 0..<2 {
+                let completion = batch.append(tokens(5 + 3 * side, seed: UInt64(10 + 2 * pair + side)), parent: prompt)
+                batch.addRow(segment: completion)
+            }
+        }
+        let document = batch.append(tokens(70, seed: 99))
+        batch.addRow(segment: document, mask: (0..<70).map { $0 % 3 != 0 })
+        return batch
+    }
+
+    /// L = Σ c·log p with fixed c, and its derivative along a random direction of one parameter's weights.
+    @Test("∂L/∂θ agrees with finite differences along random directions", arguments: [nil, 6], [true, false])
+    func finiteDifferences(window: Int?, tied: Bool) throws {
+        let model = try tinyModel(tinyConfig(window: window, tied: tied))
+        let batch = batch()
+        var random = RandomStream(seed: 5, stream: 0, index: 0)
+        let coefficients = (0..<batch.scoredTokenCount).map { _ in random.normal() / 10 }
+        func loss() throws -> Double { zip(try model.scores(of: batch).logProbs.values, coefficients).reduce(0) { $0 + $1.0 * $1.1 } }
+        _ = try model.logProbs(of: batch)
+        try model.backward(coefficients)
+        for parameter in model.parameters {
+            let weights = UnsafeMutableBufferPointer(start: model.weights.base + parameter.offset, count: parameter.count)
+            let gradient = UnsafeBufferPointer(start: model.gradients.base + parameter.offset, count: parameter.count)
+            // Half along the gradient itself, half at random: large enough to stand above fp32's noise.
+            let norm = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+            let direction = gradient.map { Float(Double($0) / max(norm, 1e-12) + random.normal() / Double(parameter.count).squareRoot()) }
+            let saved = Array(weights)
+            let h: Float = 2e-3
+            func at(_ step: Float) throws -> Double {
+                for i in weights.indices { weights[i] = saved[i] + step * direction[i] }
+                model.weightsChanged()
+                return try loss()
+            }
+            let numeric = (try at(h) - at(-h)) / Double(2 * h)
+            for i in weights.indices { weights[i] = saved[i] }
+            model.weightsChanged()
+            let analytic = zip(gradient, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
+            #expect(abs(numeric - analytic) < 1e-2 * max(abs(numeric), 0.05), "\(parameter.name): analytic \(analytic), numeric \(numeric)")
+        }
+    }
+
+    @Test("recomputed activations give the same bits") func recomputed() throws {
+        let config = try tinyConfig()
+        var gradients: [[Float]] = []
+        for recompute in [false, true] {
+            let model = try tinyModel(config, recompute: recompute)
+            let batch = batch()
+            _ = try model.logProbs(of: batch)
+            try model.backward((0..<batch.scoredTokenCount).map { 0.01 * Double($0 % 7) - 0.02 })
+            gradients.append(model.gradients.array)
+        }
+        #expect(gradients[0] == gradients[1], "relative distance \(relativeDistance(gradients[0], gradients[1]))")
+    }
+}
