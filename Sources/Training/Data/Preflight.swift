@@ -1,0 +1,47 @@
+/// What data preparation found, before anything is trained: `--dry-run` prints it.
+public struct Preflight: Sendable {
+    /// A row that cannot be trained on, and why.
+    public struct Dropped: Sendable, Equatable {
+        public var origin: String, reason: String
+        public init(origin: String, reason: String) { (self.origin, self.reason) = (origin, reason) }
+    }
+    /// Token counts of one part of the rows.
+    public struct Lengths: Sendable, Equatable {
+        public var name: String, minimum: Int, median: Int, maximum: Int, total: Int
+        init(_ name: String, _ counts: [Int]) {
+            let sorted = counts.sorted()
+            self.name = name
+            (minimum, maximum) = (sorted.first ?? 0, sorted.last ?? 0)
+            median = sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+            total = counts.reduce(0, +)
+        }
+    }
+
+    public var stage = ""
+    public var rows = 0
+    public var evalRows = 0
+    /// Record shapes found, with their counts.
+    public var shapes: [(name: String, count: Int)] = []
+    /// Rows that were no records, with `--on-bad-row skip`.
+    public var badRows: [Dropped] = []
+    public var dropped: [Dropped] = []
+    /// Rows of which a completion was cut to `--max-length`.
+    public var truncated = 0
+    /// Rows whose prompt and completion share a token across their boundary, so that the split moved to the left of it.
+    public var boundaryMerges = 0
+    /// `the model's chat template`, `none (raw text)`, `token ids`, …
+    public var template = ""
+    public var lengths: [Lengths] = []
+    /// The first row as text; tokens the loss counts stand between ⟦ and ⟧.
+    public var example = ""
+    public var stepsPerEpoch = 0
+    public var steps = 0
+    /// Plain tokens of one epoch.
+    public var tokensPerEpoch = 0
+    /// Bytes, for the largest micro-step; nil if the model does not say.
+    public var memoryEstimate: Int?
+    /// Seconds, from one micro-step forward and backward; nil unless measured (`--dry-run`).
+    public var timeEstimate: Double?
+
+    public init() {}
+}

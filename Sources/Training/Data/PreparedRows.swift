@@ -1,0 +1,125 @@
+import PreferenceData
+import Serialization
+import Tensors
+import Tokenizers
+
+/// A row of token ids that a stage trains on.
+protocol TokenRow: Sendable {
+    /// What decides to which side of a split the row goes: rows with one prompt stay together.
+    var splitKey: [Int32] { get }
+    /// All tokens, parts apart, for the hash of the data.
+    var parts: [[Int32]] { get }
+}
+
+extension PairRow: TokenRow {
+    var splitKey: [Int32] { prompt }
+    var parts: [[Int32]] { [prompt, chosen, rejected] }
+}
+
+extension SupervisedRow: TokenRow {
+    var splitKey: [Int32] { Array(tokens.prefix(mask.firstIndex(of: true) ?? tokens.count)) }
+    var parts: [[Int32]] { [tokens, mask.map { $0 ? 1 : 0 }] }
+}
+
+/// Token rows of the files of one setting, with what was found on the way.
+struct PreparedRows<Row: TokenRow> {
+    var rows: [Row] = []
+    var preflight = Preflight()
+
+    /// Encodes `records` in parallel; results stay in their order.
+    /// - Parameter skipsBadRows: A row that cannot be encoded is listed instead of thrown.
+    mutating func encode<Record: Sendable>(
+        _ records: [Record], skipsBadRows: Bool, on compute: Compute, origin: (Record) -> String,
+        _ encode: (Record) throws -> RowEncoder.Encoded<Row>
+    ) throws {
+        var results = [Result<RowEncoder.Encoded<Row>, any Error>?](repeating: nil, count: records.count)
+        results.withUnsafeMutableBufferPointer { results in
+            let slots = results
+            compute.parallel(records.count) { index in
+                slots[index] = Result { try encode(records[index]) }
+            }
+        }
+        for (record, result) in zip(records, results) {
+            switch result {
+            case nil: preconditionFailure("a row of \(records.count) was not encoded")
+            case let .failure(error)?:
+                guard skipsBadRows else { throw error }
+                preflight.badRows.append(.init(origin: origin(record), reason: "\(error)"))
+            case let .success(encoded)?:
+                if encoded.isTruncated { preflight.truncated += 1 }
+                if encoded.isMerged { preflight.boundaryMerges += 1 }
+                if let row = encoded.row {
+                    rows.append(row)
+                } else {
+                    preflight.dropped.append(.init(origin: origin(record), reason: encoded.dropped ?? ""))
+                }
+            }
+        }
+    }
+
+    /// Takes a share of the prompts out, drawn from `seed`: at least one, and never all.
+    mutating func holdOut(_ share: Double, seed: Int) -> [Row] {
+        guard share > 0 else { return [] }
+        var groups: [[Int32]: Int] = [:]
+        for row in rows where groups[row.splitKey] == nil { groups[row.splitKey] = groups.count }
+        guard groups.count > 1 else { return [] }
+        let count = min(groups.count - 1, max(1, Int((share * Double(groups.count)).rounded())))
+        var stream = RandomStream(seed: UInt64(seed), stream: RandomStreamID.split, index: 0)
+        let heldOut = Set(stream.permutation(groups.count).prefix(count))
+        let held = rows.filter { heldOut.contains(groups[$0.splitKey] ?? -1) }
+        rows.removeAll { heldOut.contains(groups[$0.splitKey] ?? -1) }
+        return held
+    }
+
+    /// SHA-256 over all tokens and where parts and rows end.
+    static func hash(_ rows: [Row]) -> String {
+        var bytes: [UInt8] = []
+        for part in rows.lazy.flatMap(\.parts) {
+            for value in [Int32(part.count)] + part { withUnsafeBytes(of: value.littleEndian) { bytes += $0 } }
+        }
+        return SHA256.hex(of: bytes)
+    }
+}
+
+extension RowEncoder {
+    /// The encoder that a model and `--template`, `--max-length` ask for.
+    init(_ source: ModelSource, settings: TrainingSettings) throws {
+        switch settings.template {
+        case "auto": template = source.template
+        case "none": template = nil
+        case let file:
+            guard let text = String(validating: try DurableFiles.read(file), as: UTF8.self) else {
+                throw RunError.io(path: file, operation: "read it", reason: "it is not UTF-8 text")
+            }
+            template = try ChatTemplate(source: text)
+        }
+        tokenizer = source.tokenizer
+        variables = source.templateVariables
+        model = source.path
+        vocabularySize = source.vocabularySize
+        maxLength = min(settings.maxLength, source.maxPositions ?? settings.maxLength)
+    }
+
+    /// How rows become text, in words.
+    func templateDescription(_ settings: TrainingSettings) -> String {
+        switch settings.template {
+        case "auto": template == nil ? "none: the model has no chat template, text stays raw" : "the model's chat template"
+        case "none": "none: text stays raw"
+        case let file: file
+        }
+    }
+
+    /// Tokens as text, those that the loss counts between ⟦ and ⟧.
+    func marked(_ ids: [Int32], _ mask: [Bool]) -> String {
+        var text = ""
+        var start = 0
+        while start < ids.count {
+            let end = (start..<ids.count).first { mask[$0] != mask[start] } ?? ids.count
+            let part = Array(ids[start..<end])
+            let piece = tokenizer?.decode(part, skipSpecialTokens: false) ?? part.map(String.init).joined(separator: " ")
+            text += mask[start] ? "⟦\(piece)⟧" : piece
+            start = end
+        }
+        return text
+    }
+}

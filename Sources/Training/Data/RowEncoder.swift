@@ -1,0 +1,232 @@
+import PreferenceData
+import Serialization
+import Tokenizers
+
+/// What the encoder needs of a tokenizer.
+protocol TextTokenizer: Sendable {
+    var bosID: Int32? { get }
+    var eosID: Int32? { get }
+    func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
+    func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String
+}
+extension Tokenizer: TextTokenizer {}
+
+/// Turns records into token rows.
+///
+/// - Text under a chat template: the prompt is one user message, the completion the assistant's answer.
+/// - Messages: rendered by the template; the prompt's tokens are those of its rendering with the generation prompt.
+/// - Text without a template (`--template none`, or a model that has none): prompt text, completion text, end-of-sequence token.
+/// - Token ids: nothing is added or removed.
+///
+/// Both sides of a pair have the same prompt tokens: where a token would straddle prompt and completion, it counts to the
+/// completion, on either side. Completions are cut at the end to `maxLength`; prompts never are.
+struct RowEncoder: Sendable {
+    let tokenizer: (any TextTokenizer)?
+    /// Renders messages; nil for raw text.
+    let template: ChatTemplate?
+    /// The template's variables: `bos_token`, `eos_token`, ….
+    let variables: [String: JSON]
+    /// For messages.
+    let model: String
+    let vocabularySize: Int
+    let maxLength: Int
+
+    /// A row, or why there is none.
+    struct Encoded<Row: Sendable>: Sendable {
+        var row: Row?
+        var dropped: String?
+        var isTruncated = false
+        var isMerged = false
+    }
+
+    // MARK: Pairs
+
+    func encode(_ pair: PreferencePair) throws -> Encoded<PairRow> {
+        let origin = pair.origin.place
+        let split = try tokens(prompt: pair.prompt, completions: [pair.chosen, pair.rejected], origin: origin)
+        try check(split.prompt + split.completions[0], isText: !pair.prompt.isTokens, origin: origin)
+        try check(split.prompt + split.completions[1], isText: !pair.prompt.isTokens, origin: origin)
+        let room = maxLength - split.prompt.count
+        var encoded = Encoded<PairRow>(isMerged: split.isMerged)
+        for (side, completion) in zip(["chosen", "rejected"], split.completions) {
+            // A root's first token has no log-prob, so a lone one trains nothing.
+            guard completion.count > (split.prompt.isEmpty ? 1 : 0) else {
+                encoded.dropped = "the \(side) completion has no tokens to train on"
+                return encoded
+            }
+            guard room > (split.prompt.isEmpty ? 1 : 0) else {
+                encoded.dropped = "the prompt has \(split.prompt.count) tokens, --max-length \(maxLength) leaves none for the completions"
+                return encoded
+            }
+            encoded.isTruncated = encoded.isTruncated || completion.count > room
+        }
+        encoded.row = PairRow(
+            prompt: split.prompt, chosen: Array(split.completions[0].prefix(room)), rejected: Array(split.completions[1].prefix(room)), origin: origin
+        )
+        return encoded
+    }
+
+    // MARK: Supervised examples
+
+    func encode(_ example: SupervisedExample) throws -> Encoded<SupervisedRow> {
+        let origin = example.origin.place
+        var row: SupervisedRow
+        var isMerged = false
+        var promptTokens = 0
+        switch (example.prompt, example.completion) {
+        case let (nil, .tokens(ids)):
+            row = SupervisedRow(tokens: ids, mask: example.lossMask ?? ids.map { _ in true }, origin: origin)
+        case let (nil, .text(text)):
+            let ids = try raw(text, origin: origin)
+            row = SupervisedRow(tokens: ids, mask: ids.map { _ in true }, origin: origin)
+        case let (nil, .messages(messages)):
+            row = try conversation(messages, origin: origin)
+        case let (.some(prompt), completion):
+            let split = try tokens(prompt: prompt, completions: [completion], origin: origin)
+            isMerged = split.isMerged
+            promptTokens = split.prompt.count
+            row = SupervisedRow(
+                tokens: split.prompt + split.completions[0],
+                mask: split.prompt.map { _ in false } + (example.lossMask ?? split.completions[0].map { _ in true }), origin: origin
+            )
+        }
+        try check(row.tokens, isText: !(example.prompt ?? example.completion).isTokens, origin: origin)
+        var encoded = Encoded<SupervisedRow>(isMerged: isMerged)
+        if row.tokens.count > maxLength {
+            encoded.isTruncated = true
+            row = SupervisedRow(tokens: Array(row.tokens.prefix(maxLength)), mask: Array(row.mask.prefix(maxLength)), origin: origin)
+        }
+        guard row.lossTokens > 0 else {
+            encoded.dropped =
+                encoded.isTruncated && promptTokens >= maxLength
+                ? "the prompt has \(promptTokens) tokens, --max-length \(maxLength) leaves none for the completion"
+                : encoded.isTruncated ? "--max-length \(maxLength) leaves no token to train on" : "no token to train on"
+            return encoded
+        }
+        encoded.row = row
+        return encoded
+    }
+
+    /// A conversation of which every assistant turn is trained.
+    private func conversation(_ messages: [Message], origin: String) throws -> SupervisedRow {
+        let (tokenizer, template) = try renderer(origin: origin)
+        let text = try template.render(messages: messages.map(\.json), addGenerationPrompt: false, variables: variables)
+        _ = (tokenizer, text)
+        return SupervisedRow(tokens: [], mask: [], origin: origin)
+    }
+
+    // MARK: Prompt and completions
+
+    private struct Split {
+        var prompt: [Int32]
+        var completions: [[Int32]]
+        var isMerged = false
+    }
+
+    private func tokens(prompt: Content, completions: [Content], origin: String) throws -> Split {
+        if case let .tokens(prompt) = prompt {
+            return try Split(prompt: prompt, completions: completions.map { completion in
+                guard case let .tokens(ids) = completion else {
+                    throw TrainingError.badRow(
+                        origin: origin, found: "token ids and text in one row", expected: "either", remedy: "Give ids for all parts or for none.")
+                }
+                return ids
+            })
+        }
+        if template == nil, case let .text(prompt) = prompt {
+            let texts = try completions.map { completion in
+                guard case let .text(text) = completion else { throw messagesWithoutTemplate(origin) }
+                return text
+            }
+            let split = try split(prompt: prompt, fulls: texts.map { prompt + $0 }, origin: origin, addSpecialTokens: true)
+            return Split(prompt: split.prompt, completions: split.completions.map(ended), isMerged: split.isMerged)
+        }
+        let (_, template) = try renderer(origin: origin)
+        let messages = turns(prompt, role: "user")
+        let start = try template.render(messages: messages, addGenerationPrompt: true, variables: variables)
+        let fulls = try completions.map {
+            try template.render(messages: messages + turns($0, role: "assistant"), addGenerationPrompt: false, variables: variables)
+        }
+        return try split(prompt: start, fulls: fulls, origin: origin, addSpecialTokens: false)
+    }
+
+    /// Tokens of `prompt`, cut back to what all of `fulls` begin with, and the rest of each.
+    private func split(prompt: String, fulls: [String], origin: String, addSpecialTokens: Bool) throws -> Split {
+        let tokenizer = try textTokenizer(origin: origin)
+        func encode(_ text: String) -> [Int32] {
+            var ids = tokenizer.encode(text, addSpecialTokens: addSpecialTokens)
+            // Some tokenizers close every text; what follows a prompt must not come after an end. `ended` puts it back.
+            if addSpecialTokens, let eos = tokenizer.eosID, ids.last == eos, tokenizer.encode(text, addSpecialTokens: false).last != eos { ids.removeLast() }
+            return ids
+        }
+        let start = encode(prompt)
+        let whole = fulls.map(encode)
+        let shared = whole.map { zip(start, $0).prefix { $0.0 == $0.1 }.count }.min() ?? start.count
+        return Split(
+            prompt: Array(start[..<shared]), completions: whole.map { Array($0[shared...]) }, isMerged: shared < start.count)
+    }
+
+    private func raw(_ text: String, origin: String) throws -> [Int32] {
+        ended(try textTokenizer(origin: origin).encode(text, addSpecialTokens: true))
+    }
+
+    /// `ids` with an end-of-sequence token, if there is one and it is not there already.
+    private func ended(_ ids: [Int32]) -> [Int32] {
+        guard let eos = tokenizer?.eosID, ids.last != eos else { return ids }
+        return ids + [eos]
+    }
+
+    private func turns(_ content: Content, role: String) -> [JSON] {
+        switch content {
+        case let .text(text): [["role": .string(role), "content": .string(text)]]
+        case let .messages(messages): messages.map(\.json)
+        case .tokens: []
+        }
+    }
+
+    // MARK: Checks
+
+    private func textTokenizer(origin: String) throws -> any TextTokenizer {
+        guard let tokenizer else { throw TrainingError.missingTokenizer(model: model) }
+        return tokenizer
+    }
+
+    private func renderer(origin: String) throws -> (any TextTokenizer, ChatTemplate) {
+        let tokenizer = try textTokenizer(origin: origin)
+        guard let template else { throw messagesWithoutTemplate(origin) }
+        return (tokenizer, template)
+    }
+
+    private func messagesWithoutTemplate(_ origin: String) -> TrainingError {
+        .badRow(
+            origin: origin, found: "messages", expected: "text, as there is no chat template",
+            remedy: "Name a template with --template FILE, or give prompt and completion as strings.")
+    }
+
+    /// - Parameter isText: Whether the ids were made here: a second begin-of-sequence token is then a mistake of ours or the template's.
+    private func check(_ ids: [Int32], isText: Bool, origin: String) throws {
+        if isText, let bos = tokenizer?.bosID, ids.count > 1, ids[0] == bos, ids[1] == bos {
+            throw TrainingError.badRow(
+                origin: origin, found: "two begin-of-sequence tokens at the start", expected: "one",
+                remedy: "Take it out of the text, or out of the chat template.")
+        }
+        if let id = ids.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
+            throw TrainingError.badRow(
+                origin: origin, found: "token id \(id)", expected: "0 to \(vocabularySize - 1)", remedy: "These ids are of another model's tokenizer.")
+        }
+    }
+}
+
+extension Content {
+    var isTokens: Bool { if case .tokens = self { true } else { false } }
+}
+
+extension Message {
+    /// The message as a template sees it, with all members that the record had.
+    var json: JSON {
+        var object = raw.object ?? JSONObject()
+        object["role"] = .string(role)
+        object["content"] = .string(content)
+        return .object(object)
+    }
+}

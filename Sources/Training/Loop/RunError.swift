@@ -1,0 +1,49 @@
+/// What can be wrong with a run directory.
+public enum RunError: Error, Equatable {
+    case exists(path: String)
+    case changedSettings(path: String, fields: [String])
+    case damaged(file: String, field: String, found: String, expected: String)
+    case io(path: String, operation: String, reason: String)
+}
+
+extension RunError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case let .exists(path):
+            "\(path): there is a run here already. Go on with it by --resume, or name another directory with --out."
+        case let .changedSettings(path, fields):
+            "\(path): the run was started with other values of \(fields.joined(separator: ", ")). A resumed run keeps its settings: leave them as they were, or start a new run."
+        case let .damaged(file, field, found, expected):
+            "\(file): \"\(field)\" is \(found), expected \(expected). Remove this checkpoint to resume from the one before."
+        case let .io(path, operation, reason): "\(path): cannot \(operation): \(reason)."
+        }
+    }
+}
+
+/// Why a stage cannot train, or cannot go on.
+public enum TrainingError: Error, Equatable {
+    /// Nothing is left to train on.
+    case noRows(dropped: Int, reason: String)
+    /// Too many steps in a row were not finite; none of them was applied.
+    case notFinite(step: Int, quantity: String, inARow: Int, dump: String)
+    /// A row cannot become tokens of this model.
+    case badRow(origin: String, found: String, expected: String, remedy: String)
+    case missingTokenizer(model: String)
+    case missingModel
+}
+
+extension TrainingError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case let .noRows(dropped, reason):
+            "no rows to train on (\(dropped) dropped): \(reason)."
+        case let .notFinite(step, quantity, inARow, dump):
+            "step \(step): \(quantity) is not finite, \(inARow) times in a row. No such step was applied; the last checkpoint is good. The batches are in \(dump): lower the learning rate, or train in fp32."
+        case let .badRow(origin, found, expected, remedy):
+            "\(origin): found \(found), expected \(expected). \(remedy)"
+        case .missingModel: "no model: name a checkpoint with --model PATH (a Hugging Face folder or a GGUF file)."
+        case let .missingTokenizer(model):
+            "\(model): has no tokenizer, which text needs. Put tokenizer.json beside the weights, or give rows of token ids."
+        }
+    }
+}

@@ -1,0 +1,126 @@
+import Foundation
+import Models
+import Serialization
+import Tensors
+
+/// What all stages do around their loop: open or resume the run directory, load the policy, train, write the result.
+struct StageRun {
+    let stage: String
+    let settings: TrainingSettings
+    let context: StageContext
+    let source: ModelSource
+    let directory: RunDirectory
+    let state: LoopState
+    /// The checkpoint that is resumed from.
+    let checkpoint: String?
+    /// Set if the run was finished before.
+    let outcome: StageOutcome?
+
+    /// - Parameter inputs: Hashes of everything that is read; like the settings they may not change on resume.
+    init(
+        stage: String, settings: some StageSettings, training: TrainingSettings, context: StageContext, source: ModelSource,
+        inputs: [(String, JSON)], lineage: [JSON]
+    ) throws {
+        self.stage = stage
+        self.settings = training
+        self.context = context
+        self.source = source
+        let record = JSONObject(
+            [("stage", .string(stage)), ("status", "running"), ("settings", settings.json)]
+                + [("inputs", .object(JSONObject(inputs + [("precision", .string(source.precision))])))]
+                + [
+                    ("kernels", .string(source.kernels)), ("numerics", .integer(source.numericsVersion)),
+                    ("threads", .integer(context.compute.threads)), ("seed", .integer(training.seed)), ("lineage", .array(lineage)),
+                ] + context.record)
+        directory = try RunDirectory(context.runPath, record: record, resumes: context.resumes)
+        if let kernels = directory.record["kernels"]?.string, kernels != source.kernels {
+            context.report(.notice("the run was started with \(kernels) kernels and goes on with \(source.kernels): bits will differ from an uninterrupted run"))
+        }
+        checkpoint = directory.checkpoints().last?.path
+        if let checkpoint {
+            let file = checkpoint + "/" + RunDirectory.stateName
+            guard let json = try? JSON.parse(DurableFiles.read(file)) else {
+                throw RunError.damaged(file: file, field: "state", found: "no JSON", expected: "a loop state")
+            }
+            state = try LoopState(json: json, file: file)
+            context.report(.notice("resuming \(context.runPath) after step \(state.step)"))
+        } else {
+            state = LoopState()
+            if context.resumes { context.report(.notice("\(context.runPath) has no checkpoint: starting at step 0")) }
+        }
+        outcome = StageRun.finished(directory, stage: stage)
+        if outcome == nil {
+            try directory.openMetrics(cutAt: state.metricsBytes)
+            try directory.update([("status", "running")])
+        }
+    }
+
+    /// The policy that goes on: of the checkpoint, or the model as it came.
+    func loadPolicy() throws -> any TrainablePolicy {
+        guard let checkpoint else { return try source.load(true) }
+        return try context.openModel(checkpoint, settings).load(true)
+    }
+
+    /// Trains and writes `model/`; run.json says how it ended, also if it fails.
+    func train(_ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy) throws -> StageOutcome {
+        let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
+        if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + OptimizerFile.name) }
+        optimizer.steps = state.updates
+        let source = source
+        var loop = TrainingLoop(
+            stage: stage, settings: settings, task: task, evaluation: evaluation, policy: policy, optimizer: optimizer, run: directory,
+            state: state, saveWeights: { try source.save(policy, $0, $1) }, report: context.report, isCancelled: context.isCancelled
+        )
+        let status: StageOutcome.Status
+        do { status = try loop.train() } catch {
+            try? directory.update([("status", "failed"), ("error", .string("\(error)"))])
+            throw error
+        }
+        guard status != .interrupted else { return try interrupted(loop.state, metrics: loop.lastMetrics) }
+        var after = loop.state.last
+        if settings.loadsBest || settings.earlyStoppingPatience > 0, loop.state.bestStep > 0 {
+            if loop.state.bestStep != loop.state.step { try source.restore(policy, directory.bestPath) }
+            after = loop.state.best
+        }
+        try directory.replaceFolder(directory.modelPath) { try source.save(policy, settings.saveType.rawValue, $0) }
+        try directory.syncMetrics()
+        let outcome = StageOutcome(
+            status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: loop.state.step,
+            training: loop.lastMetrics, before: loop.state.before, after: after)
+        try directory.update([("status", .string(status.rawValue)), ("outcome", outcome.json)])
+        return outcome
+    }
+
+    /// Marks the run as stopped from outside; `--resume` goes on.
+    func interrupted(_ state: LoopState, metrics: [String: Double] = [:]) throws -> StageOutcome {
+        try directory.syncMetrics()
+        try directory.update([("status", .string(StageOutcome.Status.interrupted.rawValue))])
+        return StageOutcome(
+            status: .interrupted, stage: stage, runPath: directory.path, modelPath: nil, steps: state.step, training: metrics,
+            before: state.before, after: [:])
+    }
+
+    /// The outcome of a run that needs nothing more.
+    private static func finished(_ directory: RunDirectory, stage: String) -> StageOutcome? {
+        guard let status = directory.record["status"]?.string.flatMap(StageOutcome.Status.init), status != .interrupted,
+            let outcome = directory.record["outcome"], FileManager.default.fileExists(atPath: directory.modelPath)
+        else { return nil }
+        func table(_ key: String) -> [String: Double] { (outcome[key]?.object ?? JSONObject()).members.reduce(into: [:]) { $0[$1.key] = $1.value.double } }
+        return StageOutcome(
+            status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: outcome["steps"]?.int ?? 0,
+            training: table("training"), before: table("before"), after: table("after"))
+    }
+}
+
+extension StageOutcome {
+    /// As it stands in run.json.
+    public var json: JSON {
+        func table(_ metrics: [String: Double]) -> JSON {
+            .object(JSONObject(metrics.keys.sorted().map { ($0, .number(metrics[$0] ?? 0)) }))
+        }
+        return [
+            "status": .string(status.rawValue), "steps": .integer(steps), "training": table(training), "before": table(before),
+            "after": table(after),
+        ]
+    }
+}

@@ -1,0 +1,243 @@
+import Models
+import Serialization
+import Tensors
+
+/// Takes a policy through its optimizer steps: batching, accumulation, clipping, updates, metrics, evaluations, checkpoints.
+///
+/// Which rows a step takes follows from (seed, step); together with weights, moments and `LoopState` that is all of its
+/// state, so that a resumed run goes on bit for bit like one that was never stopped.
+struct TrainingLoop {
+    let stage: String
+    let settings: TrainingSettings
+    let task: any TrainingTask
+    let evaluation: (any TrainingTask)?
+    let policy: any TrainablePolicy
+    let optimizer: AdamW
+    let run: RunDirectory
+    /// Writes the policy's weights as a Hugging Face folder.
+    let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
+    let report: (StageEvent) -> Void
+    let isCancelled: () -> Bool
+
+    var state: LoopState
+    /// Metrics of the last step that was taken.
+    private(set) var lastMetrics: [String: Double] = [:]
+
+    private let schedule: LearningRateSchedule
+    let totalSteps: Int
+    private var order: BatchOrder
+    private var clock = LoopClock()
+
+    init(
+        stage: String, settings: TrainingSettings, task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy,
+        optimizer: AdamW, run: RunDirectory, state: LoopState, saveWeights: @escaping (_ dtype: String, _ folder: String) throws -> Void,
+        report: @escaping (StageEvent) -> Void, isCancelled: @escaping () -> Bool
+    ) {
+        self.stage = stage
+        self.settings = settings
+        self.task = task
+        self.evaluation = evaluation
+        self.policy = policy
+        self.optimizer = optimizer
+        self.run = run
+        self.state = state
+        self.saveWeights = saveWeights
+        self.report = report
+        self.isCancelled = isCancelled
+        order = BatchOrder(rows: task.rowCount, settings: settings)
+        totalSteps = settings.totalSteps(rows: task.rowCount)
+        schedule = settings.learningRateSchedule(totalSteps: totalSteps)
+    }
+
+    /// Trains to the end, or until cancelled; the state is then that of the last whole step, saved.
+    mutating func train() throws -> StageOutcome.Status {
+        if evaluation != nil && state.lastStep < 0 {
+            guard try evaluate() else { return try interrupted() }
+            state.before = state.last
+        }
+        while true {
+            // Looked at before the step and not after it: a run stopped between step and evaluation resumes here.
+            if isDue(every: settings.evalSteps), evaluation != nil, state.lastStep != state.step {
+                guard try evaluate() else { return try interrupted() }
+            }
+            if isDue(every: settings.saveSteps), state.step < totalSteps, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
+            if stopsEarly { return .stoppedEarly }
+            if state.step >= totalSteps { break }
+            guard try takeStep() else { return try interrupted() }
+        }
+        if evaluation != nil && state.lastStep != state.step {
+            guard try evaluate() else { return try interrupted() }
+        }
+        return .finished
+    }
+
+    private func isDue(every steps: Int) -> Bool { steps > 0 && state.step > 0 && state.step % steps == 0 }
+
+    private var stopsEarly: Bool {
+        settings.earlyStoppingPatience > 0 && state.evaluationsSinceBest >= settings.earlyStoppingPatience
+    }
+
+    private mutating func interrupted() throws -> StageOutcome.Status {
+        if state.step > 0, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
+        return .interrupted
+    }
+
+    // MARK: One optimizer step
+
+    /// - Returns: False if cancelled before the step was whole; nothing has changed then.
+    private mutating func takeStep() throws -> Bool {
+        let batches = order.microBatches(of: state.step)
+        let totals = batches.joined().map { task.totals(of: $0) }.reduce(StepTotals(), +)
+        clock.start()
+        optimizer.clearGradients(of: policy)
+        var loss = 0.0
+        var tokens = 0
+        var metrics = Metrics()
+        var broken: String?
+        for rows in batches where broken == nil {
+            if isCancelled() { return false }
+            let batch = task.batch(rows)
+            tokens += batch.plainTokenCount
+            let scores = try policy.logProbs(of: batch)
+            switch share(of: scores, rows: rows, totals: totals) {
+            case let .success(share):
+                loss += share.value
+                metrics.add(share.metrics)
+                try policy.backward(share.gradient.values)
+            case let .failure(error): broken = error.description
+            }
+        }
+        let norm = broken == nil ? optimizer.gradientNorm(of: policy) : .nan
+        if broken == nil, !norm.isFinite { broken = "the gradient's norm" }
+        let rate = schedule.rate(at: state.step)
+        if broken == nil {
+            optimizer.update(policy, learningRate: rate, gradientNorm: norm)
+            state.nonfinite = 0
+        } else {
+            state.nonfinite += 1
+        }
+        clock.stop(tokens: tokens)
+        state.step += 1
+        state.updates = optimizer.steps
+        state.tokens += tokens
+        if let broken {
+            try refuse(batches.flatMap { $0 }, because: broken)
+        } else if state.step % settings.logSteps == 0 || state.step == totalSteps {
+            try log(loss: loss, norm: norm, rate: rate, metrics: metrics)
+        }
+        return true
+    }
+
+    private func share(of scores: TokenScores, rows: [Int], totals: StepTotals) -> Result<Loss, ObjectiveError> {
+        do throws(ObjectiveError) {
+            let share = try task.loss(scores, rows: rows, step: totals)
+            guard share.value.isFinite else { throw .notFinite(objective: stage, quantity: "the loss", row: 0) }
+            return .success(share)
+        } catch { return .failure(error) }
+    }
+
+    /// Keeps the rows of a step that was not applied; gives up after too many in a row.
+    private func refuse(_ rows: [Int], because quantity: String) throws {
+        let dump = try run.dump(rows.map { task.record(of: $0) }, step: state.step)
+        try run.append(["step": .integer(state.step), "epoch": .number(epoch), "loss": .null, "skipped": true])
+        report(.notFinite(step: state.step, quantity: quantity, dump: dump))
+        guard state.nonfinite < settings.maxNonfiniteSteps else {
+            throw TrainingError.notFinite(step: state.step, quantity: quantity, inARow: state.nonfinite, dump: run.path + "/nonfinite")
+        }
+    }
+
+    private var epoch: Double { Double(state.step) / Double(order.stepsPerEpoch) }
+
+    private mutating func log(loss: Double, norm: Double, rate: Double, metrics: Metrics) throws {
+        var line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)]
+        // Accuracy with ties ½ is for held-out rows; in training lines TRL's strict one stands alone.
+        line += metrics.means.filter { $0.name != "accuracy" }
+        lastMetrics = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
+        var members: [(String, JSON)] = [("step", .integer(state.step)), ("epoch", .number(epoch))]
+        members += line.prefix(3).map { ($0.name, .number($0.value)) }
+        members.append(("num_tokens", .integer(state.tokens)))
+        members += line.dropFirst(3).map { ($0.name, .number($0.value)) }
+        members += [("time/step_seconds", .number(clock.lastSeconds)), ("time/tokens_per_second", .number(clock.tokensPerSecond))]
+        try run.append(.object(JSONObject(members)))
+        let shown = line.prefix(3) + [("num_tokens", Double(state.tokens))] + line.dropFirst(3)
+        report(.step(StepReport(
+            stage: stage, step: state.step, steps: totalSteps, epoch: epoch, loss: loss, metrics: Array(shown),
+            tokensPerSecond: clock.tokensPerSecond, secondsLeft: clock.secondsPerStep * Double(totalSteps - state.step)
+        )))
+    }
+
+    // MARK: Evaluation
+
+    /// - Returns: False if cancelled before the end; nothing has changed then.
+    private mutating func evaluate() throws -> Bool {
+        guard let evaluation else { return true }
+        let totals = (0..<evaluation.rowCount).map { evaluation.totals(of: $0) }.reduce(StepTotals(), +)
+        var loss = 0.0
+        var metrics = Metrics()
+        for start in stride(from: 0, to: evaluation.rowCount, by: settings.batchSize) {
+            if isCancelled() { return false }
+            let rows = Array(start..<min(evaluation.rowCount, start + settings.batchSize))
+            let scores = try policy.scores(of: evaluation.batch(rows))
+            do throws(ObjectiveError) {
+                let share = try evaluation.loss(scores, rows: rows, step: totals)
+                loss += share.value
+                metrics.add(share.metrics)
+            } catch { loss = .infinity }
+            report(.evaluating(done: rows.last.map { $0 + 1 } ?? 0, rows: evaluation.rowCount))
+        }
+        // A loss that is not finite is left out: such an evaluation is never the best.
+        let line = ([("loss", loss)] + metrics.means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
+        try run.append(.object(JSONObject(
+            [("step", .integer(state.step)), ("epoch", .number(epoch))] + line.map { ($0.name, .number($0.value)) })))
+        state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
+        state.lastStep = state.step
+        let isBest = settings.evalSteps > 0 && state.step > 0 && isBetter(state.last, than: state.best)
+        if isBest {
+            try run.replaceFolder(run.bestPath) { try saveWeights("F32", $0) }
+            (state.best, state.bestStep, state.evaluationsSinceBest) = (state.last, state.step, 0)
+        } else if state.step > 0 {
+            state.evaluationsSinceBest += 1
+        }
+        report(.evaluation(step: state.step, metrics: line, isBest: isBest))
+        return true
+    }
+
+    private func isBetter(_ metrics: [String: Double], than best: [String: Double]) -> Bool {
+        guard let value = metrics[settings.bestMetric.rawValue] else { return false }
+        guard let old = best[settings.bestMetric.rawValue] else { return true }
+        return settings.bestMetric == .loss ? value < old : value > old
+    }
+
+    // MARK: Checkpoints
+
+    private mutating func saveCheckpoint() throws {
+        state.metricsBytes = run.metricsBytes
+        let (state, optimizer) = (self.state, self.optimizer)
+        try run.saveCheckpoint(step: state.step, limit: settings.saveTotalLimit) { folder in
+            try saveWeights("F32", folder)
+            try OptimizerFile.save(optimizer, to: folder + "/" + OptimizerFile.name)
+            try DurableFiles.replace(folder + "/" + RunDirectory.stateName, with: Array((state.json.text(pretty: true) + "\n").utf8))
+        }
+        report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
+    }
+}
+
+/// Time spent in optimizer steps of this process; evaluations and checkpoints do not count.
+private struct LoopClock {
+    private var started = ContinuousClock.now
+    private var seconds = 0.0
+    private var tokens = 0
+    private var steps = 0
+    private(set) var lastSeconds = 0.0
+
+    mutating func start() { started = .now }
+    mutating func stop(tokens: Int) {
+        let elapsed = (ContinuousClock.now - started).components
+        lastSeconds = Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
+        seconds += lastSeconds
+        self.tokens += tokens
+        steps += 1
+    }
+    var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
+    var secondsPerStep: Double { steps > 0 ? seconds / Double(steps) : 0 }
+}

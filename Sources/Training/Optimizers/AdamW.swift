@@ -1,0 +1,93 @@
+import Models
+import Tensors
+
+/// AdamW over a policy's flat parameters, with the gradient clipped to a global norm.
+///
+///     g ← g·min(1, c/(‖g‖₂ + 1e-6))
+///     m ← β₁·m + (1 − β₁)·g          v ← β₂·v + (1 − β₂)·g²
+///     θ ← θ·(1 − η·λ) − η·(m/(1 − β₁ᵗ))/(√(v/(1 − β₂ᵗ)) + ε)
+///
+/// Source: Loshchilov & Hutter 2019, alg. 2, in PyTorch's order (decay first). Decay λ leaves norms and biases alone
+/// (`ParameterInfo.decays`). Moments are fp32, flat, in the layout of the weights.
+public final class AdamW {
+    public struct Settings: Sendable, Equatable {
+        public var beta1 = 0.9
+        public var beta2 = 0.999
+        public var epsilon = 1e-8
+        public var weightDecay = 0.0
+        /// c; 0 leaves the gradient as it is.
+        public var maxGradientNorm = 1.0
+        public init() {}
+    }
+
+    public let settings: Settings
+    public let parameters: [ParameterInfo]
+    /// m and v.
+    public let firstMoment: FloatBuffer, secondMoment: FloatBuffer
+    /// t: updates applied so far.
+    public internal(set) var steps = 0
+
+    private let compute: Compute
+    /// Neighbouring parameters of one kind, joined: a norm between two matrices splits them, nothing else does.
+    private let ranges: [(range: Range<Int>, decays: Bool)]
+
+    public init(_ policy: any TrainablePolicy, settings: Settings, compute: Compute) {
+        self.settings = settings
+        self.compute = compute
+        parameters = policy.parameters
+        firstMoment = FloatBuffer(count: policy.weights.count)
+        secondMoment = FloatBuffer(count: policy.weights.count)
+        ranges = AdamW.joined(policy.parameters, separatesDecay: settings.weightDecay != 0)
+    }
+
+    /// ‖g‖₂ over all parameters, before clipping.
+    public func gradientNorm(of policy: any TrainablePolicy) -> Double {
+        sumOfSquares(policy.gradients, on: compute).squareRoot()
+    }
+
+    /// One update of the policy's weights from its gradients, which stay as they are.
+    /// - Parameter gradientNorm: ‖g‖₂ as `gradientNorm(of:)` gave it; it must be finite.
+    public func update(_ policy: any TrainablePolicy, learningRate: Double, gradientNorm: Double) {
+        precondition(gradientNorm.isFinite, "a gradient of norm \(gradientNorm) must not reach the weights")
+        precondition(policy.weights.count == firstMoment.count, "\(policy.weights.count) weights, \(firstMoment.count) moments")
+        steps += 1
+        let clips = settings.maxGradientNorm > 0
+        let scale = clips ? min(1, settings.maxGradientNorm / (gradientNorm + 1e-6)) : 1
+        for (range, decays) in ranges {
+            var step = AdamWStep(learningRate: learningRate, step: steps)
+            step.beta1 = settings.beta1
+            step.beta2 = settings.beta2
+            step.epsilon = settings.epsilon
+            step.weightDecay = decays ? settings.weightDecay : 0
+            step.gradientScale = scale
+            adamW(
+                weights: policy.weights, gradients: policy.gradients, firstMoment: firstMoment, secondMoment: secondMoment,
+                range: range, step: step, on: compute
+            )
+        }
+        policy.weightsChanged()
+    }
+
+    /// Sets all gradients to 0, in parallel pieces.
+    public func clearGradients(of policy: any TrainablePolicy) {
+        let piece = 1 << 20
+        let (count, base) = (policy.gradients.count, policy.gradients.base)
+        compute.parallel((count + piece - 1) / piece) { index in
+            (base + index * piece).update(repeating: 0, count: min(piece, count - index * piece))
+        }
+    }
+
+    private static func joined(_ parameters: [ParameterInfo], separatesDecay: Bool) -> [(range: Range<Int>, decays: Bool)] {
+        var ranges: [(range: Range<Int>, decays: Bool)] = []
+        for parameter in parameters.sorted(by: { $0.offset < $1.offset }) where parameter.count > 0 {
+            let decays = separatesDecay && parameter.decays
+            let range = parameter.offset..<parameter.offset + parameter.count
+            if let last = ranges.last, last.decays == decays, last.range.upperBound == range.lowerBound {
+                ranges[ranges.count - 1].range = last.range.lowerBound..<range.upperBound
+            } else {
+                ranges.append((range, decays))
+            }
+        }
+        return ranges
+    }
+}

@@ -1,0 +1,59 @@
+import Models
+import Serialization
+import Tensors
+
+/// Fits a policy to examples by next-token cross-entropy on their completions; of conversations, on every assistant turn.
+public struct SupervisedFineTuning: Stage {
+    public static let name = "sft"
+    public static let summary = "fit a policy to examples of good completions"
+    public let settings: SupervisedSettings
+    public init(_ settings: SupervisedSettings) { self.settings = settings }
+
+    public func preflight(in context: StageContext) throws -> Preflight {
+        try settings.validate()
+        let source = try context.model(settings.training)
+        let data = try prepare(source, context)
+        return try data.preflight.measured(SupervisedTask(rows: data.rows), source: source, settings: settings.training)
+    }
+
+    public func run(in context: StageContext) async throws -> StageOutcome {
+        try settings.validate()
+        let training = settings.training
+        let source = try context.model(training)
+        let data = try prepare(source, context)
+        context.report(.preflight(data.preflight))
+
+        let modelHash = try source.contentHash()
+        let run = try StageRun(
+            stage: Self.name, settings: settings, training: training, context: context, source: source,
+            inputs: [
+                ("model", .string(modelHash)), ("data", .string(PreparedRows.hash(data.rows))),
+                ("held-out", .string(PreparedRows.hash(data.heldOut))),
+            ],
+            lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
+        )
+        if let outcome = run.outcome { return outcome }
+        return try run.train(
+            SupervisedTask(rows: data.rows), evaluation: data.heldOut.isEmpty ? nil : SupervisedTask(rows: data.heldOut),
+            policy: run.loadPolicy())
+    }
+
+    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<SupervisedRow> {
+        let training = settings.training
+        let encoder = try RowEncoder(source, settings: training)
+        func rows(_ files: [String]) throws -> PreparedRows<SupervisedRow> {
+            let read = try RecordReading.examples(files, settings: training)
+            var prepared = PreparedRows<SupervisedRow>(preflight: read.preflight)
+            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }) {
+                try encoder.encode($0)
+            }
+            return prepared
+        }
+        var data = try StageData(rows(settings.data), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
+        data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
+            [.init("tokens", rows.map(\.tokens.count)), .init("loss tokens", rows.map(\.lossTokens))]
+        } sizes: { ($0.tokens.count, $0.lossTokens, $0.tokens.count) }
+        data.preflight.example = data.rows.first.map { encoder.marked($0.tokens, $0.mask) } ?? ""
+        return data
+    }
+}
