@@ -81,17 +81,25 @@ struct PreparedRows<Row: TokenRow> {
     }
 }
 
+extension TrainingSettings {
+    /// The file that `--template` names, if it names one.
+    var templateFile: String? { ["auto", "none"].contains(template) ? nil : template }
+
+    static func templateText(_ file: String) throws(RunError) -> String {
+        guard let text = String(validating: try DurableFiles.read(file), as: UTF8.self) else {
+            throw .io(path: file, operation: "read it", reason: "it is not UTF-8 text")
+        }
+        return text
+    }
+}
+
 extension RowEncoder {
     /// The encoder that a model and `--template`, `--max-length` ask for.
     init(_ source: ModelSource, settings: TrainingSettings) throws {
         switch settings.template {
         case "auto": template = source.template
         case "none": template = nil
-        case let file:
-            guard let text = String(validating: try DurableFiles.read(file), as: UTF8.self) else {
-                throw RunError.io(path: file, operation: "read it", reason: "it is not UTF-8 text")
-            }
-            template = try ChatTemplate(source: text)
+        case let file: template = try ChatTemplate(source: TrainingSettings.templateText(file))
         }
         tokenizer = source.tokenizer
         variables = source.templateVariables

@@ -5,7 +5,7 @@ import Serialization
 ///
 ///     run.json            settings, versions, hashes of data and model, seeds, lineage, status, outcome
 ///     metrics.jsonl       one line per logged optimizer step and per evaluation
-///     checkpoints/step-N/ Hugging Face layout with F32 weights, optimizer moments and loop state
+///     checkpoints/step-N/ Hugging Face layout with F32 weights; `training/`: optimizer moments, loop state
 ///     checkpoints/best/   weights of the best evaluation
 ///     nonfinite/          batches whose loss or gradient was not finite, as replayable rows
 ///     model/              the result, Hugging Face layout
@@ -20,7 +20,8 @@ public final class RunDirectory {
     private(set) var metricsBytes = 0
 
     public static let recordName = "run.json", metricsName = "metrics.jsonl", modelName = "model"
-    static let stateName = "training_state.json"
+    /// In a checkpoint: beside the weights, but out of the sight of tools that read every safetensors file of a folder.
+    static let stateName = "training/state.json", optimizerName = "training/optimizer.safetensors"
 
     public var modelPath: String { path + "/" + RunDirectory.modelName }
     public var metricsPath: String { path + "/" + RunDirectory.metricsName }

@@ -64,7 +64,7 @@ struct StageRun {
     /// Trains and writes `model/`; run.json says how it ended, also if it fails.
     func train(_ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy) throws -> StageOutcome {
         let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
-        if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + OptimizerFile.name) }
+        if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + RunDirectory.optimizerName) }
         optimizer.steps = state.updates
         let source = source
         var loop = TrainingLoop(

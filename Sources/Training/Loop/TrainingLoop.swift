@@ -215,7 +215,8 @@ struct TrainingLoop {
         let (state, optimizer) = (self.state, self.optimizer)
         try run.saveCheckpoint(step: state.step, limit: settings.saveTotalLimit) { folder in
             try saveWeights("F32", folder)
-            try OptimizerFile.save(optimizer, to: folder + "/" + OptimizerFile.name)
+            try DurableFiles.makeFolder(folder + "/training")
+            try OptimizerFile.save(optimizer, to: folder + "/" + RunDirectory.optimizerName)
             try DurableFiles.replace(folder + "/" + RunDirectory.stateName, with: Array((state.json.text(pretty: true) + "\n").utf8))
         }
         report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))

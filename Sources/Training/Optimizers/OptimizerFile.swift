@@ -5,8 +5,6 @@ import Tensors
 
 /// AdamW's moments on disk: a safetensors file with `exp_avg.NAME` and `exp_avg_sq.NAME` (fp32) of every parameter.
 enum OptimizerFile {
-    static let name = "optimizer.safetensors"
-
     static func save(_ optimizer: AdamW, to path: String) throws(RunError) {
         var header = JSONObject()
         var offset = 0

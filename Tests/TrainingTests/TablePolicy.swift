@@ -1,0 +1,168 @@
+import Foundation
+import Models
+import Serialization
+import Synchronization
+import Tensors
+
+@testable import Training
+
+/// A language model that is a table: logits of the next token given the last one, θ [V, V]. Loss and gradient are exact.
+final class TablePolicy: TrainablePolicy {
+    let V: Int
+    let parameters: [ParameterInfo]
+    let weights: FloatBuffer, gradients: FloatBuffer
+    /// Called with each forward pass.
+    var onForward: (TablePolicy) -> Void = { _ in }
+    private(set) var forwardPasses = 0
+    private var pending: [(previous: Int, target: Int)] = []
+
+    init(vocabulary V: Int, seed: UInt64) {
+        self.V = V
+        parameters = [ParameterInfo(name: "table.weight", shape: [V, V], offset: 0, count: V * V, decays: true)]
+        weights = FloatBuffer(count: V * V)
+        gradients = FloatBuffer(count: V * V)
+        var stream = RandomStream(seed: seed, stream: 99, index: 0)
+        for i in 0..<V * V { weights.base[i] = Float(Double(stream.next() >> 11) / Double(1 << 53) * 2 - 1) }
+    }
+
+    private func logits(_ previous: Int) -> [Double] { (0..<V).map { Double(weights.base[previous * V + $0]) } }
+
+    private func logSoftmax(_ previous: Int) -> [Double] {
+        let z = logits(previous)
+        let top = z.max() ?? 0
+        let sum = top + log(z.map { exp($0 - top) }.reduce(0, +))
+        return z.map { $0 - sum }
+    }
+
+    func logProbs(of batch: SegmentTree) throws -> TokenScores {
+        pending = zip(batch.predictors, batch.targets).map { (Int(batch.tokens[Int($0)]), Int($1)) }
+        return try scores(of: batch)
+    }
+
+    func scores(of batch: SegmentTree) throws -> TokenScores {
+        forwardPasses += 1
+        onForward(self)
+        var scores = TokenScores(logProbs: Ragged(), entropies: [], isArgmax: [])
+        var values: [Double] = []
+        for (predictor, target) in zip(batch.predictors, batch.targets) {
+            let all = logSoftmax(Int(batch.tokens[Int(predictor)]))
+            values.append(all[Int(target)])
+            scores.entropies.append(-all.reduce(0) { $0 + exp($1) * $1 })
+            scores.isArgmax.append(all.max() == all[Int(target)])
+        }
+        scores.logProbs = Ragged(values: values, offsets: batch.rowOffsets)
+        return scores
+    }
+
+    func backward(_ gradient: [Double]) throws {
+        precondition(gradient.count == pending.count, "\(gradient.count) gradients for \(pending.count) log-probs")
+        for (g, (previous, target)) in zip(gradient, pending) {
+            for (j, logProb) in logSoftmax(previous).enumerated() {
+                gradients.base[previous * V + j] += Float(g * ((j == target ? 1 : 0) - exp(logProb)))
+            }
+        }
+    }
+
+    func weightsChanged() {}
+    var array: [Float] { (0..<weights.count).map { weights.base[$0] } }
+}
+
+/// Models of tables in a folder, and how often each was asked for.
+final class TableModels: Sendable {
+    struct Counts: Equatable { var loads: [String] = [], forwardPasses = 0 }
+    let counts = Mutex(Counts())
+    let V = 11
+    /// Called with each forward pass of any policy.
+    let onForward: @Sendable (TablePolicy) -> Void
+    init(onForward: @escaping @Sendable (TablePolicy) -> Void = { _ in }) { self.onForward = onForward }
+
+    /// `seed:N` is a fresh table; anything else a folder that was saved.
+    func source(_ path: String) -> ModelSource {
+        let V = V
+        return ModelSource(
+            path: path, tokenizer: nil, template: nil, vocabularySize: V, maxPositions: nil, precision: "fp32", kernels: "table",
+            numericsVersion: 1, contentHash: { path },
+            load: { [self] _ in
+                let policy = TablePolicy(vocabulary: V, seed: UInt64(path.dropFirst(5)) ?? 0)
+                if !path.hasPrefix("seed:") { try TableModels.read(policy, path) }
+                counts.withLock { $0.loads.append(URL(fileURLWithPath: path).lastPathComponent) }
+                policy.onForward = { [self] policy in
+                    counts.withLock { $0.forwardPasses += 1 }
+                    onForward(policy)
+                }
+                return policy
+            },
+            save: { policy, dtype, folder in
+                try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+                try Data(bytes: policy.weights.base, count: 4 * policy.weights.count).write(to: URL(fileURLWithPath: folder + "/table.bin"))
+                try Data(dtype.utf8).write(to: URL(fileURLWithPath: folder + "/dtype"))
+            },
+            restore: { policy, folder in try TableModels.read(policy, folder) }
+        )
+    }
+
+    static func read(_ policy: any TrainablePolicy, _ folder: String) throws {
+        let data = try Data(contentsOf: URL(fileURLWithPath: folder + "/table.bin"))
+        data.withUnsafeBytes { bytes in
+            for i in 0..<policy.weights.count { policy.weights.base[i] = bytes.loadUnaligned(fromByteOffset: 4 * i, as: Float.self) }
+        }
+    }
+
+    static func bytes(_ folder: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: folder + "/table.bin")) }
+}
+
+/// Reference log-probs in memory.
+final class MemoryCache: ReferenceCache {
+    private let values = Mutex<[String: [Double]]>([:])
+    var count: Int { values.withLock { $0.count } }
+    private func key(_ identity: ReferenceIdentity, _ hash: String) -> String { "\(identity)\(hash)" }
+    func logProbs(of identity: ReferenceIdentity, tokenHashes: [String]) throws -> [String: [Double]] {
+        values.withLock { values in
+            tokenHashes.reduce(into: [:]) { result, hash in result[hash] = values[key(identity, hash)] }
+        }
+    }
+    func save(_ logProbs: [(hash: String, values: [Double])], of identity: ReferenceIdentity) throws {
+        values.withLock { values in for entry in logProbs { values[key(identity, entry.hash)] = entry.values } }
+    }
+}
+
+/// A folder that is removed with its owner, and runs in it.
+final class Workshop: Sendable {
+    let path: String
+    init() throws {
+        path = NSTemporaryDirectory() + "align-training-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func write(_ name: String, _ lines: [JSON]) throws -> String {
+        try Data(lines.map { $0.text() + "\n" }.joined().utf8).write(to: URL(fileURLWithPath: path + "/" + name))
+        return path + "/" + name
+    }
+
+    /// `count` pairs of drawn tokens, each of another prompt.
+    func pairs(_ count: Int, seed: UInt64 = 5, vocabulary: Int = 11) throws -> String {
+        var stream = RandomStream(seed: seed, stream: 7, index: 0)
+        func ids(_ range: ClosedRange<Int>) -> JSON {
+            let count = range.lowerBound + Int(stream.next() % UInt64(range.count))
+            return .array((0..<count).map { _ in .integer(Int(stream.next() % UInt64(vocabulary))) })
+        }
+        return try write("pairs-\(count)-\(seed).jsonl", (0..<count).map { _ in
+            ["prompt_ids": ids(1...4), "chosen_ids": ids(1...6), "rejected_ids": ids(1...6)]
+        })
+    }
+
+    func context(_ models: TableModels, run: String, resumes: Bool = false, cache: MemoryCache? = nil) throws -> StageContext {
+        var context = StageContext(runPath: path + "/" + run, resumes: resumes, compute: try Compute(), openModel: { path, _ in models.source(path) })
+        context.referenceCache = cache
+        return context
+    }
+
+    /// metrics.jsonl of a run without its timing fields.
+    func metrics(_ run: String) throws -> [JSONObject] {
+        try String(contentsOfFile: path + "/" + run + "/metrics.jsonl", encoding: .utf8).split(separator: "\n").map { line in
+            let object = try JSON.parse(String(line)).object ?? JSONObject()
+            return JSONObject(object.members.filter { !$0.key.hasPrefix("time/") }.map { ($0.key, $0.value) })
+        }
+    }
+}
