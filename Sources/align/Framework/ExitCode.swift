@@ -1,4 +1,5 @@
 import Checkpoints
+import Foundation
 import Models
 import PreferenceData
 import Serialization
@@ -37,4 +38,32 @@ extension CheckpointError: ExitCoded {
         default: .data
         }
     }
+}
+
+extension RunError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .exists, .changedSettings: .usage
+        case .damaged: .data
+        case .io: .io
+        }
+    }
+}
+
+extension TrainingError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .notFinite: .failed
+        case .missingModel: .noInput
+        case .noRows, .badRow, .missingTokenizer: .data
+        }
+    }
+}
+
+extension ModelError: ExitCoded { var exitCode: ExitCode { .data } }
+extension ComputeError: ExitCoded { var exitCode: ExitCode { .usage } }
+
+extension ExitCode {
+    /// The code of any error that reaches the top.
+    static func of(_ error: any Error) -> ExitCode { (error as? any ExitCoded)?.exitCode ?? .failed }
 }

@@ -39,7 +39,9 @@ final class GoldenFile {
             switch json {
             case .integer, .number: found.append(path)
             case let .array(values):
-                if values.contains(where: { $0.double != nil }) { found.append(path) } else {
+                if values.contains(where: { $0.double != nil }) {
+                    if values.indices.contains(where: { !read.contains("\(path)/\($0)") }) { found.append(path) }
+                } else {
                     for (i, value) in values.enumerated() { walk(value, "\(path)/\(i)") }
                 }
             case let .object(object): for member in object.members { walk(member.value, "\(path)/\(member.key)") }
@@ -138,7 +140,8 @@ struct GoldenNode {
     }
     /// Numbers at any depth, in order.
     func flattened() throws(GoldenError) -> [Double] {
-        if json.double != nil { return [try number()] }
+        markRead()
+        if let value = json.double { return [value] }
         var values: [Double] = []
         for element in try elements() { values += try element.flattened() }
         return values

@@ -14,6 +14,13 @@ protocol VerifyPart {
 /// The parts, in the order in which they run: one line each. Folders without a line are listed as "not yet".
 enum VerifyParts {
     static let all: [any VerifyPart.Type] = [
+        ModelsPart.self,
+        GGUFPart.self,
+        RotaryPart.self,
+        LossesPart.self,
+        OptimPart.self,
+        TokenizersPart.self,
+        TemplatesPart.self,
     ]
 }
 

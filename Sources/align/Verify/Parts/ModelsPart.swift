@@ -56,7 +56,8 @@ struct ModelGolden {
         model = try Transformer(checkpoint, compute: compute, precision: .fp32)
         let ids = try file.root.member("input_ids").integerRows()
         let mask = try file.root.member("attention_mask").integerRows()
-        width = ids.first?.count ?? 0
+        let width = ids.first?.count ?? 0
+        let file = file
         guard !ids.isEmpty, width > 1, ids.allSatisfy({ $0.count == width }), mask.map(\.count) == ids.map(\.count), mask.joined().allSatisfy({ $0 == 0 || $0 == 1 })
         else {
             throw GoldenError.wrongKind(file: file.path, path: "/input_ids", found: "rows of other lengths than /attention_mask", expected: "equal rows, a mask of 0 and 1")
@@ -66,6 +67,7 @@ struct ModelGolden {
             guard !places.isEmpty else { throw GoldenError.wrongKind(file: file.path, path: "/attention_mask", found: "a row of padding", expected: "tokens") }
             return (places.map { Int32(clamping: ids[$0]) }, places)
         }
+        self.width = width
     }
 
     func run(_ context: VerifyContext) throws {
