@@ -77,6 +77,14 @@ import Testing
         await #expect(throws: RunError.exists(path: workshop.path + "/thesis")) { try await run(settings(), "thesis") }
     }
 
+    @Test("one process at a time writes to a run") func busy() throws {
+        let file = workshop.path + "/metrics.jsonl"
+        let first = try DurableFile(appendingTo: file, cutAt: 0)
+        #expect(throws: RunError.busy(path: file)) { try DurableFile(appendingTo: file, cutAt: 0) }
+        first.close()
+        _ = try DurableFile(appendingTo: file, cutAt: 0)
+    }
+
     @Test("changed settings and changed data are refused by name") func changed() async throws {
         _ = try await run(settings(), "a")
         let other = try settings {

@@ -168,9 +168,9 @@ import Testing
     @Test("a loss that is not finite leaves the weights, keeps the batch, and stops after three") func notFinite() async throws {
         // From the third training pass on the model gives NaN.
         let passes = Mutex(0)
-        let models = TableModels { policy in
+        let models = TableModels(onForward: { policy in
             if passes.withLock({ $0 += 1; return $0 }) == 7 + 5 { for i in 0..<policy.weights.count { policy.weights.base[i] = .nan } }
-        }
+        })
         let settings = try settings { $0.training.saveSteps = 1 }
         do {
             try await run(settings, "a", models: models)

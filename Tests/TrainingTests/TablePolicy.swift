@@ -72,9 +72,11 @@ final class TableModels: Sendable {
     struct Counts: Equatable { var loads: [String] = [], forwardPasses = 0 }
     let counts = Mutex(Counts())
     let V = 11
-    /// Called with each forward pass of any policy.
-    let onForward: @Sendable (TablePolicy) -> Void
-    init(onForward: @escaping @Sendable (TablePolicy) -> Void = { _ in }) { self.onForward = onForward }
+    /// Called with each forward pass of any policy, and in the middle of each save.
+    let onForward: @Sendable (TablePolicy) -> Void, onSave: @Sendable () -> Void
+    init(onForward: @escaping @Sendable (TablePolicy) -> Void = { _ in }, onSave: @escaping @Sendable () -> Void = {}) {
+        (self.onForward, self.onSave) = (onForward, onSave)
+    }
 
     /// `seed:N` is a fresh table; anything else a folder that was saved.
     func source(_ path: String) -> ModelSource {
@@ -92,8 +94,9 @@ final class TableModels: Sendable {
                 }
                 return policy
             },
-            save: { policy, dtype, folder in
+            save: { [self] policy, dtype, folder in
                 try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+                onSave()
                 try Data(bytes: policy.weights.base, count: 4 * policy.weights.count).write(to: URL(fileURLWithPath: folder + "/table.bin"))
                 try Data(dtype.utf8).write(to: URL(fileURLWithPath: folder + "/dtype"))
             },

@@ -29,6 +29,8 @@ public struct Preflight: Sendable {
     public var truncated = 0
     /// Rows whose prompt and completion share a token across their boundary, so that the split moved to the left of it.
     public var boundaryMerges = 0
+    /// Pairs whose two completions are the same tokens: they teach nothing.
+    public var identicalPairs = 0
     /// `the model's chat template`, `none (raw text)`, `token ids`, …
     public var template = ""
     public var lengths: [Lengths] = []

@@ -62,11 +62,13 @@ final class DurableFile {
         guard descriptor >= 0 else { throw DurableFiles.failure(path, "create it") }
     }
 
-    /// Opens to append, creating the file if need be, after cutting it to `length` bytes.
+    /// Opens to append, creating the file if need be, after cutting it to `length` bytes. The file is locked until it is closed.
+    /// - Throws: `RunError.busy` if another process has it open this way.
     init(appendingTo path: String, cutAt length: Int) throws(RunError) {
         self.path = path
         descriptor = open(path, O_WRONLY | O_CREAT, 0o644)
         guard descriptor >= 0 else { throw DurableFiles.failure(path, "open it") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .busy(path: path) }
         let size = lseek(descriptor, 0, SEEK_END)
         guard size >= length else {
             throw .damaged(file: path, field: "length", found: "\(size) bytes", expected: "at least the \(length) of the checkpoint")

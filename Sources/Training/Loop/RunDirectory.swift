@@ -60,8 +60,9 @@ public final class RunDirectory {
             let content = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
             guard content.allSatisfy({ $0.hasSuffix(".partial") }) else { throw .exists(path: path) }
             self.record = record
-            try DurableFiles.makeFolder(checkpointsPath)
+            try DurableFiles.makeFolder(path)
             try writeRecord()
+            try DurableFiles.makeFolder(checkpointsPath)
         }
     }
 

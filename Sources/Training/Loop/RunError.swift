@@ -2,6 +2,8 @@
 public enum RunError: Error, Equatable {
     case exists(path: String)
     case changedSettings(path: String, fields: [String])
+    /// Another process is writing to the run.
+    case busy(path: String)
     case damaged(file: String, field: String, found: String, expected: String)
     case io(path: String, operation: String, reason: String)
 }
@@ -13,6 +15,7 @@ extension RunError: CustomStringConvertible {
             "\(path): there is a run here already. Go on with it by --resume, or name another directory with --out."
         case let .changedSettings(path, fields):
             "\(path): the run was started with other values of \(fields.joined(separator: ", ")). A resumed run keeps its settings: leave them as they were, or start a new run."
+        case let .busy(path): "\(path): another process is training here. Wait for it, or stop it first."
         case let .damaged(file, field, found, expected):
             "\(file): \"\(field)\" is \(found), expected \(expected). Remove this checkpoint to resume from the one before."
         case let .io(path, operation, reason): "\(path): cannot \(operation): \(reason)."

@@ -67,17 +67,17 @@ extension SettingField {
         )
     }
 
-    /// One of the cases of an enumeration.
+    /// One of the cases of an enumeration; `synonyms` are other tools' words for them.
     public static func choice<Choice: RawRepresentable<String> & CaseIterable & Sendable>(
-        _ name: String, _ path: WritableKeyPath<Settings, Choice> & Sendable, group: String, aliases: [String] = [], help: String
+        _ name: String, _ path: WritableKeyPath<Settings, Choice> & Sendable, group: String, aliases: [String] = [],
+        synonyms: [String: Choice] = [:], help: String
     ) -> Self {
         let words = Choice.allCases.map(\.rawValue)
         return SettingField(
             name: name, kind: .choice(words), placeholder: words.joined(separator: "|"), help: help, aliases: aliases, group: group,
             isRequired: false, expected: "one of \(words.joined(separator: ", "))", read: { .string($0[keyPath: path].rawValue) },
             write: {
-                // transformers writes inverse_sqrt, we inverse-sqrt.
-                guard let text = $1.string, let value = Choice(rawValue: text) ?? Choice(rawValue: dashed(text)) else { return false }
+                guard let text = $1.string, let value = Choice(rawValue: text) ?? synonyms[text] else { return false }
                 $0[keyPath: path] = value
                 return true
             }

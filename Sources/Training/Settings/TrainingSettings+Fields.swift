@@ -7,7 +7,7 @@ extension TrainingSettings {
     private static let modelFields: [SettingField<TrainingSettings>] = [
         .text("model", \.model, placeholder: "PATH", group: "Model", aliases: ["model_name_or_path"],
             help: "checkpoint to start from: a Hugging Face folder or a GGUF file; the default model if absent"),
-        .choice("precision", \.precision, group: "Model", aliases: ["dtype"],
+        .choice("precision", \.precision, group: "Model", aliases: ["dtype"], synonyms: ["float32": .fp32, "bfloat16": .bf16],
             help: "arithmetic of matrix products; auto is bf16 where the processor has it"),
         .flag("recompute", \.recompute, group: "Model", aliases: ["gradient_checkpointing"],
             help: "keep no activations inside blocks, compute them again in the backward pass: less memory, more time"),
@@ -29,7 +29,11 @@ extension TrainingSettings {
     private static let optimizerFields: [SettingField<TrainingSettings>] = [
         .number("learning-rate", \.learningRate, expected: "a number of at least 0, such as 1e-6", where: { $0 >= 0 }, group: "Optimizer",
             aliases: ["lr"], help: "peak learning rate"),
-        .choice("schedule", \.schedule, group: "Optimizer", aliases: ["lr_scheduler_type"], help: "how the rate goes on after the warm-up"),
+        .choice("schedule", \.schedule, group: "Optimizer", aliases: ["lr_scheduler_type"],
+            synonyms: [
+                "constant_with_warmup": .constant, "cosine_with_min_lr": .cosine, "inverse_sqrt": .inverseSquareRoot,
+                "warmup_stable_decay": .wsd,
+            ], help: "how the rate goes on after the warm-up"),
         .integer("warmup-steps", \.warmupSteps, in: 0...1_000_000_000, group: "Optimizer",
             help: "steps in which the rate rises from 0 to its peak"),
         .number("warmup-ratio", \.warmupRatio, expected: "a share in [0, 1]", where: { (0...1).contains($0) }, group: "Optimizer",

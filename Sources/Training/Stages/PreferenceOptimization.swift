@@ -102,6 +102,7 @@ public struct PreferenceOptimization: Stage {
             let prompts = settings.sharesPrefixes ? 1 : 2
             return (prompts * row.prompt.count + row.chosen.count + row.rejected.count, row.chosen.count + row.rejected.count, row.plainTokens)
         }
+        data.preflight.identicalPairs = data.rows.count { $0.chosen == $0.rejected }
         data.preflight.example = data.rows.first.map { row in
             [("chosen", row.chosen), ("rejected", row.rejected)].map { side, completion in
                 side + ": " + encoder.marked(row.prompt + completion, row.prompt.map { _ in false } + completion.map { _ in true })
