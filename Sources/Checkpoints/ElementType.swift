@@ -85,6 +85,13 @@ public enum ElementType: String, Sendable, CaseIterable {
         }
     }
 
+    /// Converts floats to this type as ggml's reference does, whole blocks; false for a type that is only read.
+    func encode(_ source: UnsafePointer<Float>, into destination: UnsafeMutableRawPointer, count: Int) -> Bool {
+        precondition(count % blockElements == 0, "\(count) elements are not whole blocks of \(blockElements)")
+        guard let ggml else { return false }
+        return align_quantize(Int32(ggml), source, destination, count) == 0
+    }
+
     /// Converts `count` elements of an integer type to `Int64`; false for other types.
     func decodeIntegers(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Int64>, count: Int) -> Bool {
         func each<Stored: BinaryInteger>(_: Stored.Type) -> Bool {

@@ -1,0 +1,206 @@
+import Glibc
+import Serialization
+import Tokenizers
+
+/// A model on disk: architecture, tokenizer, and weights that are read on demand under their Hugging Face names.
+///
+/// A folder in the Hugging Face layout (one safetensors file, or shards with an index), a single `.safetensors` file with its `config.json`
+/// beside it, a `.gguf` file, or a folder holding one. Opening checks that every tensor the config implies is there with its shape.
+public final class Checkpoint: Sendable {
+    /// As given to `open`.
+    public let path: String
+    public let config: ModelConfig
+    /// `nil` where the checkpoint has no tokenizer.
+    public let tokenizer: Tokenizer?
+    public let chatTemplate: ChatTemplate?
+    /// Why a chat template that is there could not be used.
+    public let chatTemplateFault: String?
+    /// `generation_config.json`, an object.
+    public let generationConfig: JSON?
+    /// By Hugging Face name; `dtype` is the stored type.
+    public let tensors: [String: TensorInfo]
+    let weights: Weights
+
+    enum Weights: Sendable {
+        /// `place[name]` is the index of the file that holds the tensor.
+        case safetensors([SafetensorsFile], place: [String: Int])
+        /// `names[name]` is the name in the file.
+        case gguf(GGUFFile, names: [String: String])
+
+        var files: [InputFile] {
+            switch self {
+            case let .safetensors(files, _): files.map(\.file)
+            case let .gguf(file, _): [file.file]
+            }
+        }
+    }
+
+    static let expected = "a folder with config.json and safetensors weights, a .safetensors file beside its config.json, or a .gguf file"
+    static let weightTypes = ["F64", "F32", "F16", "BF16"]
+
+    /// Opens a checkpoint; weights are not read yet.
+    /// - Throws: Any `CheckpointError` of a file that is missing, damaged, inconsistent or of a kind not read.
+    public static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw .system(file: path, operation: "open", code: errno) }
+        if status.st_mode & S_IFMT == S_IFDIR {
+            let names = try Files.names(in: path)
+            if names.contains("config.json") { return try Checkpoint(folder: path, names: names) }
+            let ggufs = names.filter { $0.hasSuffix(".gguf") }
+            guard ggufs.count == 1 else {
+                throw .notACheckpoint(path: path, found: "a folder with \(ggufs.count) .gguf files and no config.json", expected: expected)
+            }
+            return try Checkpoint(path: path, gguf: Files.join(path, ggufs[0]))
+        }
+        if path.hasSuffix(".safetensors") {
+            let folder = Files.parent(of: path)
+            return try Checkpoint(folder: folder, names: try Files.names(in: folder), weights: path)
+        }
+        if path.hasSuffix(".gguf") { return try Checkpoint(path: path, gguf: path) }
+        let magic = try InputFile(path).bytes(at: 0, count: 4, field: "the magic number")
+        guard magic == Array("GGUF".utf8) else { throw .notACheckpoint(path: path, found: "a file of another kind", expected: expected) }
+        return try Checkpoint(path: path, gguf: path)
+    }
+
+    /// A folder in the Hugging Face layout, or one weights file in it.
+    private init(folder: String, names: [String], weights: String? = nil) throws(CheckpointError) {
+        path = weights ?? folder
+        let configPath = Files.join(folder, "config.json")
+        let text = try InputFile.contents(configPath, limit: 16 << 20)
+        guard let object = try Files.parse(text, configPath).object else {
+            throw .invalidValue(file: configPath, line: 1, key: "config", found: "another JSON value", expected: "an object")
+        }
+        config = try ModelConfig(ConfigValues(object: object, file: configPath, text: text))
+        let opened = try Self.safetensors(folder: folder, names: names, single: weights)
+        self.weights = opened
+        tensors = try Self.checked(opened, config: config, path: weights ?? folder)
+
+        func json(_ name: String) throws(CheckpointError) -> JSON? {
+            guard names.contains(name) else { return nil }
+            let path = Files.join(folder, name)
+            return try Files.parse(try InputFile.contents(path, limit: 256 << 20), path)
+        }
+        generationConfig = try json("generation_config.json").flatMap { $0.object == nil ? nil : $0 }
+        let tokenizerConfig = try json("tokenizer_config.json")
+        if let tokenizerJSON = try json("tokenizer.json") {
+            let file = Files.join(folder, "tokenizer.json")
+            do throws(TokenizerError) {
+                tokenizer = try Tokenizer(json: tokenizerJSON, config: tokenizerConfig, file: file)
+            } catch { throw .tokenizer(file: file, reason: "\(error)") }
+        } else {
+            tokenizer = nil
+        }
+        var source = tokenizerConfig?["chat_template"]?.string
+        if let named = tokenizerConfig?["chat_template"]?.array {  // several, by name
+            source = named.first { $0["name"]?.string == "default" }?["template"]?.string
+        }
+        if names.contains("chat_template.jinja") {
+            source = String(decoding: try InputFile.contents(Files.join(folder, "chat_template.jinja"), limit: 16 << 20), as: UTF8.self)
+        }
+        (chatTemplate, chatTemplateFault) = Self.template(source)
+    }
+
+    private init(path: String, gguf: String) throws(CheckpointError) {
+        self.path = path
+        let file = try GGUFFile(path: gguf)
+        let llama = try GGUFLlama(file)
+        config = llama.config
+        weights = .gguf(file, names: llama.names)
+        tensors = try Self.checked(weights, config: config, path: gguf)
+        generationConfig = nil
+        if let vocabulary = try GGUFLlama.vocabulary(file) {
+            do throws(TokenizerError) {
+                tokenizer = try Tokenizer(vocabulary: vocabulary, file: gguf)
+            } catch { throw .tokenizer(file: gguf, reason: "\(error)") }
+        } else {
+            tokenizer = nil
+        }
+        (chatTemplate, chatTemplateFault) = Self.template(file.metadata["tokenizer.chat_template"]?.string)
+    }
+
+    /// A template that cannot be used is no reason not to open the weights: the fault is kept for whoever needs it.
+    private static func template(_ source: String?) -> (ChatTemplate?, String?) {
+        guard let source else { return (nil, nil) }
+        do throws(TemplateError) { return (try ChatTemplate(source: source), nil) } catch { return (nil, "\(error)") }
+    }
+
+    private static func safetensors(folder: String, names: [String], single: String?) throws(CheckpointError) -> Weights {
+        let indexPath = Files.join(folder, "model.safetensors.index.json")
+        let only = names.filter { $0.hasSuffix(".safetensors") }
+        if let single = single ?? (names.contains("model.safetensors") ? Files.join(folder, "model.safetensors") : nil) {
+            let file = try SafetensorsFile(path: single)
+            return .safetensors([file], place: Dictionary(uniqueKeysWithValues: file.names.map { ($0, 0) }))
+        }
+        guard names.contains("model.safetensors.index.json") else {
+            if only.count == 1 { return try safetensors(folder: folder, names: names, single: Files.join(folder, only[0])) }
+            if let pickle = names.first(where: { $0.hasSuffix(".bin") || $0.hasSuffix(".pt") || $0.hasSuffix(".pth") }) {
+                throw .unsupported(file: Files.join(folder, pickle), line: 0, key: "weights", found: "a Python pickle", supported: ["safetensors", "GGUF"])
+            }
+            throw .notACheckpoint(path: folder, found: "config.json without weights", expected: expected)
+        }
+        let index = try Files.parse(try InputFile.contents(indexPath, limit: 64 << 20), indexPath)
+        guard let map = index["weight_map"]?.object else {
+            throw .invalidValue(file: indexPath, line: 1, key: "weight_map", found: index["weight_map"]?.kind ?? "absent", expected: "an object of file names")
+        }
+        var files: [SafetensorsFile] = [], opened: [String: Int] = [:], place: [String: Int] = [:]
+        for (tensor, value) in map.members {
+            guard let name = value.string, Files.isPlain(name), opened[name] != nil || opened.count < 1000 else {
+                throw .invalidValue(
+                    file: indexPath, line: 0, key: String(tensor.prefix(200)), found: String(value.text().prefix(80)), expected: "the name of one of at most 1000 files in this folder")
+            }
+            if opened[name] == nil {
+                opened[name] = files.count
+                files.append(try SafetensorsFile(path: Files.join(folder, name)))
+            }
+            let file = opened[name]!
+            guard files[file].stored[tensor] != nil else {
+                throw .missingTensor(file: files[file].path, tensor: String(tensor.prefix(200)), shape: [])
+            }
+            place[tensor] = file
+        }
+        return .safetensors(files, place: place)
+    }
+
+    /// The tensors' infos, once those the config implies are known to be there, in their shapes, as floating-point numbers.
+    private static func checked(_ weights: Weights, config: ModelConfig, path: String) throws(CheckpointError) -> [String: TensorInfo] {
+        var tensors: [String: TensorInfo] = [:]
+        switch weights {
+        case let .safetensors(files, place):
+            for (name, file) in place { tensors[name] = files[file].info(name) }
+        case let .gguf(file, names):
+            for (name, stored) in names {
+                guard let info = file.info(stored) else { continue }
+                tensors[name] = TensorInfo(name: name, shape: info.shape, dtype: info.dtype)
+            }
+        }
+        for (name, shape) in config.requiredTensors() {
+            guard let tensor = tensors[name] else { throw .missingTensor(file: path, tensor: name, shape: shape) }
+            guard tensor.shape == shape else { throw .shapeMismatch(file: path, tensor: name, expected: shape, found: tensor.shape) }
+            if case .safetensors = weights, !weightTypes.contains(tensor.dtype) {
+                throw .unsupported(file: path, line: 0, key: "dtype of '\(name)'", found: tensor.dtype, supported: weightTypes)
+            }
+        }
+        return tensors
+    }
+
+    /// Reads a tensor as `Float`, row-major in the Hugging Face layout: converts and dequantises, and puts the q and k rows of a GGUF file
+    /// back in order. Several threads may read at once; the same bytes give the same floats on every machine.
+    /// - Parameter destination: Exactly as many floats as the tensor has elements; overwritten.
+    /// - Throws: `.missingTensor` for an unknown name; `.truncated`, `.changed`, `.system` if the file is no longer what was opened.
+    public func read(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws(CheckpointError) {
+        switch weights {
+        case let .safetensors(files, place):
+            guard let file = place[name] else { throw .missingTensor(file: path, tensor: name, shape: []) }
+            try files[file].read(name, into: destination)
+        case let .gguf(file, names):
+            guard let stored = names[name] else { throw .missingTensor(file: path, tensor: name, shape: []) }
+            if name.hasPrefix("model.layers."), name.contains(".self_attn.q_proj.") {
+                try file.readPermuted(stored, heads: config.heads, into: destination)
+            } else if name.hasPrefix("model.layers."), name.contains(".self_attn.k_proj.") {
+                try file.readPermuted(stored, heads: config.keyValueHeads, into: destination)
+            } else {
+                try file.read(stored, into: destination)
+            }
+        }
+    }
+}
