@@ -49,7 +49,9 @@ struct Arguments {
             }
         }
         if let file = values["config"]?.last, usage.flag(named: "config") != nil { try read(config: file) }
-        for flag in usage.flags where flag.isRequired && values[flag.name] == nil && config[flag.name] == nil {
+        // A resumed run brings its own settings.
+        let resumes = values["resume"]?.last == "true"
+        for flag in usage.flags where flag.isRequired && !resumes && values[flag.name] == nil && config[flag.name] == nil {
             throw .missingFlag(command: usage.name, form: flag.form, help: flag.help)
         }
         if let missing = usage.positionals.first(where: { $0.count == .one }), positionals.isEmpty {

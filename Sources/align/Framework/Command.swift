@@ -12,6 +12,9 @@ extension Command {
 /// The commands, in the order in which help lists them.
 enum Registry {
     static let commands: [any Command.Type] = [
+        DPOCommand.self,
+        IPOCommand.self,
+        SFTCommand.self,
         VerifyCommand.self,
     ]
 

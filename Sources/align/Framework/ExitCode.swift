@@ -43,7 +43,7 @@ extension CheckpointError: ExitCoded {
 extension RunError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
-        case .exists, .changedSettings: .usage
+        case .exists, .changedSettings, .locked: .usage
         case .damaged: .data
         case .io: .io
         }
