@@ -94,7 +94,7 @@ extension Transformer {
     }
 
     /// The residual stream after the last layer, and what the backward needs if it `keeps` it.
-    private func run(_ batch: SegmentTree, keeps: Bool) throws -> (kept: [LayerActivations], final: Matrix) {
+    func run(_ batch: SegmentTree, keeps: Bool) throws -> (kept: [LayerActivations], final: Matrix) {
         try check(batch.tokens, batch.positions)
         reserveRotations(batch.positions)
         let (rows, d) = (batch.tokenCount, config.hiddenSize)

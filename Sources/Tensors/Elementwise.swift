@@ -185,6 +185,9 @@ public func adamW(
     c.learning_rate = Float(step.learningRate)
     c.beta1 = Float(step.beta1)
     c.beta2 = Float(step.beta2)
+    // Not 1 − Float(β): for β2 = 0.999 that is off by 5e-5, and so would be every v.
+    c.complement1 = Float(1 - step.beta1)
+    c.complement2 = Float(1 - step.beta2)
     c.epsilon = Float(step.epsilon)
     c.weight_decay = Float(step.weightDecay)
     c.gradient_scale = Float(step.gradientScale)

@@ -14,6 +14,7 @@ typedef void (*align_gemm_f32_fn)(const float *a, ptrdiff_t lda, const float *bp
 typedef struct align_adamw {
     float learning_rate, beta1, beta2, epsilon, weight_decay;
     float gradient_scale;             // multiplies the gradient first: clipping
+    float complement1, complement2;   // 1 - beta1, 1 - beta2, rounded once
     float correction1, correction2;   // 1 - beta1^t, 1 - beta2^t
 } align_adamw;
 

@@ -37,6 +37,8 @@ public struct Preflight: Sendable {
     public var lengths: [Lengths] = []
     /// The first row as text; tokens the loss counts stand between ⟦ and ⟧.
     public var example = ""
+    /// Prompt tokens of the first few held-out rows, for samples.
+    public var heldOutPrompts: [[Int32]] = []
     public var stepsPerEpoch = 0
     public var steps = 0
     /// Plain tokens of one epoch.

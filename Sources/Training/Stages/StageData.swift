@@ -36,6 +36,7 @@ struct StageData<Row: TokenRow> {
         preflight.stage = stage
         preflight.rows = rows.count
         preflight.evalRows = heldOut.count
+        preflight.heldOutPrompts = heldOut.prefix(8).map(\.splitKey)
         preflight.template = template
         preflight.lengths = lengths(rows)
         preflight.stepsPerEpoch = settings.stepsPerEpoch(rows: rows.count)

@@ -1,0 +1,69 @@
+import Checkpoints
+import Foundation
+import Models
+import PreferenceData
+import Serialization
+import Tensors
+import Tokenizers
+import Training
+
+/// What the process says to its caller; the numbers are those of sysexits.h.
+enum ExitCode: Int32 {
+    case ok = 0
+    case failed = 1
+    /// EX_USAGE: the command line is wrong.
+    case usage = 64
+    /// EX_DATAERR: a file's content is wrong.
+    case data = 65
+    /// EX_NOINPUT: a file is not there.
+    case noInput = 66
+    /// EX_IOERR: the system refused to read or write.
+    case io = 74
+    /// EX_TEMPFAIL: interrupted and saved; the same command with --resume goes on.
+    case interrupted = 75
+}
+
+/// An error that names its own exit code.
+protocol ExitCoded: Error { var exitCode: ExitCode { get } }
+
+extension UsageError: ExitCoded { var exitCode: ExitCode { .usage } }
+extension SettingError: ExitCoded { var exitCode: ExitCode { .usage } }
+extension Output.Failure: ExitCoded { var exitCode: ExitCode { self == .closed ? .ok : .io } }
+
+extension CheckpointError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case let .system(_, _, code): code == ENOENT || code == ENOTDIR ? .noInput : .io
+        case .alreadyExists: .usage
+        default: .data
+        }
+    }
+}
+
+extension RunError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .exists, .changedSettings, .locked: .usage
+        case .damaged: .data
+        case .io: .io
+        }
+    }
+}
+
+extension TrainingError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .notFinite: .failed
+        case .missingModel: .noInput
+        case .noRows, .badRow, .missingTokenizer: .data
+        }
+    }
+}
+
+extension ModelError: ExitCoded { var exitCode: ExitCode { .data } }
+extension ComputeError: ExitCoded { var exitCode: ExitCode { .usage } }
+
+extension ExitCode {
+    /// The code of any error that reaches the top.
+    static func of(_ error: any Error) -> ExitCode { (error as? any ExitCoded)?.exitCode ?? .failed }
+}

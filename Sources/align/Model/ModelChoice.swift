@@ -1,0 +1,150 @@
+import Checkpoints
+import Foundation
+import Models
+import Serialization
+import Tensors
+import Tokenizers
+
+/// The model a command works with, and how it computes.
+struct ModelChoice {
+    enum Arithmetic: String, CaseIterable { case auto, fp32, bf16 }
+
+    static let modelFlag = Flag.optional(
+        "model", "PATH", "checkpoint: a Hugging Face folder, a .safetensors or a .gguf file", default: "the cached SmolLM2-135M-Instruct",
+        aliases: ["model_name_or_path"])
+    static let threadsFlag = threads(Flag.optional("threads", "N", "threads to compute with", default: "one a processor"))
+    static let flags: [Flag] = [
+        modelFlag, .optional("precision", "auto|fp32|bf16", "arithmetic of matrix products", default: "auto: bf16 where the processor has it"),
+        threadsFlag,
+    ]
+
+    private static func threads(_ flag: Flag) -> Flag {
+        var flag = flag
+        flag.expected = "a number of threads, such as 2"
+        return flag
+    }
+
+    let path: String?
+    let arithmetic: Arithmetic
+    let threads: Int?
+
+    init(_ arguments: Arguments) throws(UsageError) {
+        path = arguments.optionalText("model")
+        arithmetic = arguments.usage.flag(named: "precision") == nil ? .auto : try arguments.choice("precision", default: .auto)
+        threads = arguments.usage.flag(named: "threads") == nil ? nil : try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected)
+    }
+
+    /// The path of `--model`, or the default model's; that one is named, as nobody asked for it.
+    func resolve() throws(CommandError) -> String { try Self.resolve(path) }
+
+    static func resolve(_ path: String?) throws(CommandError) -> String {
+        if let path {
+            guard fileExists(path) else { throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file)") }
+            return path
+        }
+        guard let path = Checkpoint.defaultModel() else {
+            throw .noModel(searched: (Checkpoint.cacheFolder ?? "~/.cache/align") + "/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+        }
+        Output.note("model: \(path) (the default; --model PATH takes another)")
+        return path
+    }
+
+    func compute() throws(ComputeError) -> Compute { try Compute(threads: threads) }
+
+    func precision(on compute: Compute) -> Precision {
+        switch arithmetic {
+        case .auto: compute.defaultPrecision
+        case .fp32: .fp32
+        case .bf16: .bf16
+        }
+    }
+
+    /// Opens the checkpoint and reads its weights.
+    func load() throws -> LoadedModel {
+        let checkpoint = try Checkpoint.open(try resolve())
+        let compute = try compute()
+        return LoadedModel(checkpoint: checkpoint, transformer: try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false))
+    }
+}
+
+/// A model in memory, with what turns text into its tokens and back.
+struct LoadedModel {
+    let checkpoint: Checkpoint
+    let transformer: Transformer
+
+    var compute: Compute { transformer.compute }
+
+    func tokenizer() throws(CommandError) -> Tokenizer {
+        guard let tokenizer = checkpoint.tokenizer else {
+            throw .badData(path: checkpoint.path, reason: "it has no tokenizer, which text needs; put tokenizer.json beside the weights")
+        }
+        return tokenizer
+    }
+
+    /// Tokens of a conversation up to where the assistant's next turn begins.
+    func tokens(of messages: [JSON]) throws -> [Int32] {
+        try checkpoint.tokens(of: messages, tokenizer: try tokenizer())
+    }
+
+    /// Tokens of raw text, with the begin-of-sequence token where the tokenizer adds one.
+    func tokens(of text: String) throws -> [Int32] {
+        let tokenizer = try tokenizer()
+        var ids = tokenizer.encode(text, addSpecialTokens: true)
+        // Some tokenizers close every text; a prompt goes on.
+        if let eos = tokenizer.eosID, ids.last == eos, tokenizer.encode(text).last != eos { ids.removeLast() }
+        return ids
+    }
+
+    /// Tokens that end a completion.
+    var stopIDs: [Int32] { checkpoint.stopIDs }
+}
+
+extension Checkpoint {
+    /// `bos_token`, `eos_token`, … as templates name them.
+    var templateVariables: [String: JSON] {
+        guard let tokenizer else { return [:] }
+        var variables: [String: JSON] = [:]
+        for (name, id) in [("bos_token", tokenizer.bosID), ("eos_token", tokenizer.eosID), ("pad_token", tokenizer.padID), ("unk_token", tokenizer.unknownID)] {
+            if let token = id.flatMap({ tokenizer.token($0) }) { variables[name] = .string(token) }
+        }
+        return variables
+    }
+
+    func tokens(of messages: [JSON], tokenizer: Tokenizer) throws -> [Int32] {
+        guard let chatTemplate else {
+            throw CommandError.badData(
+                path: path, reason: chatTemplateFault.map { "its chat template cannot be used: \($0)" } ?? "it has no chat template; give plain prompts, without --chat")
+        }
+        return tokenizer.encode(try chatTemplate.render(messages: messages, addGenerationPrompt: true, variables: templateVariables))
+    }
+
+    /// Tokens that end a completion, by config, generation config and tokenizer.
+    var stopIDs: [Int32] {
+        var ids = Set(config.eosIDs.map { Int32($0) })
+        if let stated = generationConfig?["eos_token_id"] {
+            for id in stated.array ?? [stated] { if let id = id.int.flatMap({ Int32(exactly: $0) }) { ids.insert(id) } }
+        }
+        if let id = tokenizer?.eosID { ids.insert(id) }
+        return ids.sorted()
+    }
+}
+
+/// Text of a token stream as it grows: whole characters only.
+struct StreamDecoder {
+    private let tokenizer: Tokenizer
+    private var pending: [Int32] = []
+    /// Token before `pending`: some tokenizers decode the first token of a text differently.
+    private var before: [Int32] = []
+
+    init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
+
+    /// What `token` adds to the text; empty while a character is cut.
+    mutating func append(_ token: Int32) -> String {
+        pending.append(token)
+        let prefix = tokenizer.decode(before, skipSpecialTokens: true)
+        let whole = tokenizer.decode(before + pending, skipSpecialTokens: true)
+        guard !whole.hasSuffix("\u{FFFD}") || pending.count > 8 else { return "" }
+        (before, pending) = ([token], [])
+        return String(whole.unicodeScalars.dropFirst(prefix.unicodeScalars.count))
+    }
+}
