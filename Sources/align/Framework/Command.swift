@@ -11,12 +11,14 @@ extension Command {
 
 /// The commands, in the order in which help lists them.
 enum Registry {
-    static let commands: [any Command.Type] = [
-        DPOCommand.self,
-        IPOCommand.self,
-        SFTCommand.self,
-        VerifyCommand.self,
-    ]
+    static var commands: [any Command.Type] {
+        [
+            DPOCommand.self,
+            IPOCommand.self,
+            SFTCommand.self,
+            VerifyCommand.self,
+        ]
+    }
 
     static func command(named name: String) throws(UsageError) -> any Command.Type {
         if let command = commands.first(where: { $0.usage.name == dashed(name) }) { return command }

@@ -43,7 +43,8 @@ extension CheckpointError: ExitCoded {
 extension RunError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
-        case .exists, .changedSettings, .locked: .usage
+        case .exists, .changedSettings: .usage
+        case .busy: .failed
         case .damaged: .data
         case .io: .io
         }

@@ -9,5 +9,5 @@ func sha256(ofFile path: String) throws -> String {
     do {
         while let piece = try handle.read(upToCount: 1 << 22), !piece.isEmpty { piece.withUnsafeBytes { hasher.update($0) } }
     } catch { throw CommandError.unreadable(path: path, reason: error.localizedDescription) }
-    return hasher.finish()
+    return hasher.hex
 }

@@ -13,15 +13,17 @@ protocol VerifyPart {
 
 /// The parts, in the order in which they run: one line each. Folders without a line are listed as "not yet".
 enum VerifyParts {
-    static let all: [any VerifyPart.Type] = [
-        ModelsPart.self,
-        GGUFPart.self,
-        RotaryPart.self,
-        LossesPart.self,
-        OptimPart.self,
-        TokenizersPart.self,
-        TemplatesPart.self,
-    ]
+    static var all: [any VerifyPart.Type] {
+        [
+            ModelsPart.self,
+            GGUFPart.self,
+            RotaryPart.self,
+            LossesPart.self,
+            OptimPart.self,
+            TokenizersPart.self,
+            TemplatesPart.self,
+        ]
+    }
 }
 
 /// What the parts share.
