@@ -55,6 +55,10 @@ static int proves_itself(const align_kernels *kernels) {
         twin->pack_bf16(w, k, n, k, 0, b_twin);
         kernels->gemm_bf16(a, kp, b, got, n, m, n, k, 0);
         twin->gemm_bf16(a, kp, b_twin, expected, n, m, n, k, 0);
+        kernels->pack_bf16_ta(x, m, m, k, a);
+        kernels->gemm_bf16_ta(a, b, got, n, m, n, k, 1);
+        twin->pack_bf16_ta(x, m, m, k, a);
+        twin->gemm_bf16_ta(a, b_twin, expected, n, m, n, k, 1);
         ok = 1;
         for (int i = 0; i < m * n; i++) {
             float d = got[i] - expected[i];

@@ -74,6 +74,28 @@ static void align_gemm_bf16_amx(const uint16_t *a, ptrdiff_t lda, const uint16_t
     }
     _tile_release();
 }
+
+// The tile unit takes whole rows of A: they are turned.
+static uint16_t rounded_scalar(float x) {
+    uint32_t u;
+    __builtin_memcpy(&u, &x, 4);
+    if ((u & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
+}
+
+static void align_pack_bf16_ta_amx(const float *src, ptrdiff_t ld, int m, int k, uint16_t *dst) {
+    int padded = (k + 31) / 32 * 32;
+    for (int i0 = 0; i0 < m; i0 += 16)
+        for (int p0 = 0; p0 < padded; p0 += 32) {
+            int i1 = i0 + 16 < m ? i0 + 16 : m;
+            for (int i = i0; i < i1; i++)
+                for (int p = p0; p < p0 + 32; p++) dst[(ptrdiff_t)i * padded + p] = p < k ? rounded_scalar(src[p * ld + i]) : 0;
+        }
+}
+
+static void align_gemm_bf16_ta_amx(const uint16_t *a, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate) {
+    align_gemm_bf16_amx(a, (k + 31) / 32 * 32, packed, c, ldc, m, n, k, accumulate);
+}
 #pragma clang attribute pop
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
@@ -83,6 +105,9 @@ static void align_gemm_bf16_amx(const uint16_t *a, ptrdiff_t lda, const uint16_t
 #define FN(name) align_##name##_amx_base
 #define SET_NAME "AMX BF16"
 #define GEMM_BF16 align_gemm_bf16_amx
+#define OWN_BF16_TA
+#define PACK_BF16_TA align_pack_bf16_ta_amx
+#define GEMM_BF16_TA align_gemm_bf16_ta_amx
 #define finish finish_vectors
 #include "kernels.inc"
 #pragma clang attribute pop

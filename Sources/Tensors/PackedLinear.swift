@@ -169,8 +169,8 @@ public func accumulateWeightGradient(_ dy: Matrix, _ x: Matrix, into dw: Matrix,
                 let out = dw.pointer + first * dw.stride
                 if precision == .bf16 {
                     compute.withScratch(productRows * padded / 2) { turned in
-                        kernels.pointee.transpose_bf16(dy.pointer + first, dy.stride, Int32(tokens), Int32(count), turned.halves, padded, Int32(padded))
-                        kernels.pointee.gemm_bf16(turned.halves, padded, packed.halves, out, dw.stride, Int32(count), Int32(x.columns), Int32(tokens), 1)
+                        kernels.pointee.pack_bf16_ta(dy.pointer + first, dy.stride, Int32(count), Int32(tokens), turned.halves)
+                        kernels.pointee.gemm_bf16_ta(turned.halves, packed.halves, out, dw.stride, Int32(count), Int32(x.columns), Int32(tokens), 1)
                     }
                 } else {
                     kernels.pointee.gemm_f32_ta(dy.pointer + first, dy.stride, packed, out, dw.stride, Int32(count), Int32(x.columns), Int32(tokens), 1)

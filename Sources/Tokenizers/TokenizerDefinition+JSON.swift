@@ -31,6 +31,7 @@ extension TokenizerDefinition {
         if let value = json["pre_tokenizer"], !value.isNull { try readPreTokenizer(value, "pre_tokenizer", reader) }
         if let value = json["post_processor"], !value.isNull { try readPostProcessor(value, "post_processor", reader) }
         if let value = json["decoder"], !value.isNull { try readDecoder(value, "decoder", reader) }
+        try checkGrowth(file)
     }
 
     private mutating func readVocabulary(_ model: JSON, _ reader: FieldReader) throws(TokenizerError) {
@@ -151,6 +152,21 @@ extension TokenizerDefinition {
         default:
             throw .unsupported(
                 file: reader.file, field: "\(field).type", found: type, supported: ["ByteLevel", "Digits", "Split", "Metaspace", "Sequence"])
+        }
+    }
+
+    /// Replacements that follow one another could let a text grow without bound.
+    private func checkGrowth(_ file: String) throws(TokenizerError) {
+        var factors: [(pattern: Int, content: Int)] = []
+        for case let .replace(pattern, content) in normalizers { factors.append((pattern.count, content.count)) }
+        for case let .prepend(text) in normalizers { factors.append((1, text.count)) }
+        for case let .metaspace(replacement, _, _) in preTokenizers { factors.append((1, replacement.count)) }
+        var (growth, decoded) = (1.0, 1.0)
+        for factor in factors { growth *= max(1, Double(factor.content) / Double(factor.pattern)) }
+        for case let .replace(pattern, content) in decoder { decoded *= max(1, Double(content.count) / Double(pattern.count)) }
+        let limit = 1024.0
+        for (field, factor) in [("normalizer and pre_tokenizer", growth), ("decoder", decoded)] where factor > limit {
+            throw .outOfRange(file: file, field: "the growth of text by \(field)", found: Int(min(factor, 1e15)), limit: Int(limit) + 1)
         }
     }
 

@@ -76,4 +76,29 @@ import Testing
             guard case .unsupported(_, _, "model_type", name, _) = fault({ () throws(CheckpointError) in _ = try Checkpoint.open(models + "/" + name) }) else { Issue.record("\(name) was not refused"); return }
         }
     }
+
+    @Test("a GGUF file saved in the Hugging Face layout is the same model: weights, tokens, template", arguments: ["llama-f32", "llama-q8_0", "llama-rope3-f16"])
+    func saved(name: String) throws {
+        guard let folder = sharedFolder("gguf") else { return }
+        let temporary = TemporaryFolder()
+        let gguf = try Checkpoint.open(folder + "/\(name).gguf")
+        var values: [String: [Float]] = [:]
+        for tensor in gguf.tensors.keys { values[tensor] = try gguf.floats(tensor) }
+        let sources = gguf.tensors.values.map { tensor in
+            TensorSource(name: tensor.name, shape: tensor.shape) { (range, buffer) throws(CheckpointError) in
+                for (place, index) in range.enumerated() { buffer[place] = values[tensor.name]![index] }
+            }
+        }
+        try CheckpointWriter.save(.init(gguf), tensors: sources, dtype: .f32, to: temporary("saved"))
+        let read = try Checkpoint.open(temporary("saved"))
+        for tensor in gguf.tensors.keys { #expect(try read.floats(tensor) == values[tensor]!, "\(tensor) differs") }
+        var (a, b) = (read.config, gguf.config)
+        (a.raw, b.raw) = (.null, .null)
+        #expect(a == b, "\(a)\n\(b)")
+        #expect(read.chatTemplate?.source == gguf.chatTemplate?.source && read.chatTemplate != nil)
+        for text in ["Hello, world!  2 + 2 = 4\n", "<|im_start|>user\nété 日本語<|im_end|>"] {
+            let expected = gguf.tokenizer?.encode(text), found = read.tokenizer?.encode(text)
+            #expect(found == expected && found != nil, "\(String(describing: found)), expected \(String(describing: expected))")
+        }
+    }
 }

@@ -44,7 +44,7 @@ struct LetterTokenizer: TextTokenizer {
     }
     func pair(_ prompt: String, _ chosen: String, _ rejected: String) -> PreferencePair {
         PreferencePair(
-            prompt: .text(prompt), chosen: .text(chosen), rejected: .text(rejected), margin: nil, origin: RowOrigin(file: "f", line: 7), shape: .a)
+            prompt: .text(prompt), chosen: .text(chosen), rejected: .text(rejected), margin: nil, origin: RowOrigin(file: "f", line: 7), shape: .promptChosenRejected)
     }
     func ids(_ text: String) -> [Int32] { LetterTokenizer(begins: false).encode(text, addSpecialTokens: false) }
 
@@ -107,7 +107,7 @@ struct LetterTokenizer: TextTokenizer {
 
     @Test("supervised rows: text whole, prompt and completion, ids with a mask") func supervised() throws {
         func example(_ prompt: Content?, _ completion: Content, mask: [Bool]? = nil) -> SupervisedExample {
-            SupervisedExample(prompt: prompt, completion: completion, lossMask: mask, origin: RowOrigin(file: "f", line: 1), shape: .a)
+            SupervisedExample(prompt: prompt, completion: completion, lossMask: mask, origin: RowOrigin(file: "f", line: 1), shape: .promptChosenRejected)
         }
         let text = try encoder().encode(example(nil, .text("hi")))
         #expect(text.row == SupervisedRow(tokens: [1] + ids("hi") + [2], mask: [true, true, true, true], origin: "f:1"))
@@ -147,12 +147,21 @@ struct LetterTokenizer: TextTokenizer {
     func messages(_ turns: (String, String)...) -> [Message] { turns.map { Message(role: $0.0, content: $0.1, raw: .null) } }
     func ids(_ text: String) -> [Int32] { LetterTokenizer(begins: false).encode(text, addSpecialTokens: false) }
     func pair(_ prompt: Content, _ chosen: Content, _ rejected: Content) -> PreferencePair {
-        PreferencePair(prompt: prompt, chosen: chosen, rejected: rejected, margin: nil, origin: RowOrigin(file: "f", line: 7), shape: .a)
+        PreferencePair(prompt: prompt, chosen: chosen, rejected: rejected, margin: nil, origin: RowOrigin(file: "f", line: 7), shape: .promptChosenRejected)
     }
 
     @Test("strings become one user message and the assistant's answer") func strings() throws {
         let encoded = try encoder().encode(pair(.text("hi"), .text("yo"), .text("no")))
         #expect(encoded.row == PairRow(prompt: ids("[u]hi;\n[a]"), chosen: ids("yo;\n"), rejected: ids("no;\n"), origin: "f:7"))
+    }
+
+    @Test("transcripts are messages under a template, and their own text without one") func transcripts() throws {
+        var pair = pair(.messages(messages(("user", "hi"))), .messages(messages(("assistant", "yo"))), .messages(messages(("assistant", "no"))))
+        pair.raw = RawPair(prompt: "Human: hi Assistant:", chosen: " yo", rejected: " no")
+        #expect(try encoder().encode(pair).row?.prompt == ids("[u]hi;\n[a]"))
+        let raw = RowEncoder(tokenizer: LetterTokenizer(), template: nil, variables: [:], model: "model", vocabularySize: 256, maxLength: 99)
+        #expect(try raw.encode(pair).row == PairRow(
+            prompt: [1] + ids("Human: hi Assistant:"), chosen: ids(" yo") + [2], rejected: ids(" no") + [2], origin: "f:7"))
     }
 
     @Test("messages and strings of the same words are the same row") func messages() throws {
@@ -165,7 +174,7 @@ struct LetterTokenizer: TextTokenizer {
     func conversation() -> SupervisedExample {
         SupervisedExample(
             prompt: nil, completion: .messages(messages(("user", "a"), ("assistant", "this"), ("user", "b"), ("assistant", "c"))), lossMask: nil,
-            origin: RowOrigin(file: "f", line: 1), shape: .a)
+            origin: RowOrigin(file: "f", line: 1), shape: .promptChosenRejected)
     }
 
     @Test("every assistant turn is trained, with its end and without the space after it") func everyTurn() throws {
@@ -197,7 +206,7 @@ struct LetterTokenizer: TextTokenizer {
         let pairs = (1...30).map { line in
             PreferencePair(
                 prompt: .tokens([1]), chosen: .tokens([line % 2 == 0 ? 2 : 99]), rejected: .tokens([3]), margin: nil,
-                origin: RowOrigin(file: "f", line: line), shape: .a)
+                origin: RowOrigin(file: "f", line: line), shape: .promptChosenRejected)
         }
         var prepared = PreparedRows<PairRow>()
         let compute = try Compute()

@@ -22,8 +22,9 @@ typedef struct align_kernels {
     void (*gemm_bf16)(const uint16_t *a, ptrdiff_t lda, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
     // Rounds to nearest even, keeps NaN; dst[count ..< padded] becomes zero.
     void (*to_bf16)(const float *src, uint16_t *dst, int count, int padded);
-    // dst[c][r] = src[r][c] in bf16, each dst row zero from `rows` to `padded`.
-    void (*transpose_bf16)(const float *src, ptrdiff_t ld, int rows, int columns, uint16_t *dst, ptrdiff_t ldd, int padded);
+    // A given transposed, element (m, k) being src[k * ld + m]: packed for gemm_bf16_ta, m * (k rounded up to 32) values.
+    void (*pack_bf16_ta)(const float *src, ptrdiff_t ld, int m, int k, uint16_t *dst);
+    void (*gemm_bf16_ta)(const uint16_t *a, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
 } align_kernels;
 
 static inline size_t align_packed_f32(int n, int k) { return (size_t)((n + 31) / 32) * 32 * (size_t)k; }

@@ -44,7 +44,8 @@ extension TemplateInterpreter {
             return sum
         case "batch", "slice":
             guard let size = arguments.positional.first?.int, size > 0 else { throw invalid("'\(name)' needs a count above 0") }
-            return .list(name == "batch" ? batches(values, size, fill: arguments.value(1, "fill_with")) : try slices(values, size, arguments.value(1, "fill_with")))
+            let fill = arguments.value(1, "fill_with")
+            return .list(try name == "batch" ? batches(values, size, fill: fill) : slices(values, size, fill))
         default: throw .unsupported(line: line, feature: "the filter", found: name)
         }
     }
@@ -177,10 +178,11 @@ extension TemplateInterpreter {
         return .number(a + b)
     }
 
-    private func batches(_ values: [TemplateValue], _ size: Int, fill: TemplateValue?) -> [TemplateValue] {
-        stride(from: 0, to: values.count, by: size).map { start in
+    private func batches(_ values: [TemplateValue], _ size: Int, fill: TemplateValue?) throws(TemplateError) -> [TemplateValue] {
+        if fill != nil { try charge(min(size, limits.steps + 1)) }
+        return stride(from: 0, to: values.count, by: size).map { start in
             var part = Array(values[start..<min(start + size, values.count)])
-            if let fill, size < 1 << 16 { while part.count < size { part.append(fill) } }
+            if let fill { while part.count < size { part.append(fill) } }
             return .list(part)
         }
     }

@@ -63,7 +63,7 @@ extension TemplateInterpreter {
 
     func hashable(_ key: TemplateValue) throws(TemplateError) -> TemplateValue {
         switch key {
-        case .list, .dictionary: throw invalid("a \(key.typeName) cannot be a key")
+        case .list, .tuple, .dictionary: throw invalid("a \(key.typeName) cannot be a key")
         case .undefined, .namespace, .loop, .callable: throw invalid("an \(key.typeName) cannot be a key here")
         default: return key
         }
@@ -71,8 +71,12 @@ extension TemplateInterpreter {
 
     private func joined(_ parts: [TemplateExpression]) throws(TemplateError) -> TemplateValue {
         var text = ""
-        for part in parts { text += try string(of: try evaluate(part)) }
-        return try made(.string(text))
+        for part in parts {
+            let piece = try string(of: try evaluate(part))
+            try charge(1 + piece.utf8.count / 16)
+            text += piece
+        }
+        return .string(text)
     }
 
     /// A call; `caller` is the body of a call block.

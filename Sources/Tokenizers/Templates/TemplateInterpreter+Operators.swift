@@ -254,6 +254,7 @@ extension TemplateInterpreter {
                 text = String(integer, radix: kind == "x" ? 16 : 10)
             default: throw .unsupported(line: line, feature: "the format", found: "%\(kind)")
             }
+            try charge(1 + text.utf8.count / 16)
             out.append(contentsOf: text.unicodeScalars)
         }
         if !values.isEmpty { throw invalid("not all arguments are used by the format string") }

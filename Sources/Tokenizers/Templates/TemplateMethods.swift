@@ -54,7 +54,7 @@ extension TemplateInterpreter {
                 return arguments.positional[state.index % arguments.positional.count]
             }
             for value in arguments.positional { try storable(value) }
-            let isSame = state.changedTo.map { $0.count == arguments.positional.count && zip($0, arguments.positional).allSatisfy { $0.isEqual(to: $1) } }
+            let isSame = try state.changedTo.map { last throws(TemplateError) in try isEqual(.tuple(last), .tuple(arguments.positional)) }
             state.changedTo = arguments.positional
             return .bool(!(isSame ?? false))
         default: break

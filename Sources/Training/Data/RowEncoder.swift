@@ -44,7 +44,12 @@ struct RowEncoder: Sendable {
 
     func encode(_ pair: PreferencePair) throws -> Encoded<PairRow> {
         let origin = pair.origin.place
-        let split = try tokens(prompt: pair.prompt, completions: [pair.chosen, pair.rejected], origin: origin)
+        // Transcripts that were parsed into messages are, without a template, the text they were.
+        let raw = template == nil ? pair.raw : nil
+        let split = try tokens(
+            prompt: raw.map { .text($0.prompt) } ?? pair.prompt,
+            completions: [raw.map { .text($0.chosen) } ?? pair.chosen, raw.map { .text($0.rejected) } ?? pair.rejected], tools: pair.tools,
+            origin: origin)
         try check(split.prompt + split.completions[0], isText: !pair.prompt.isTokens, origin: origin)
         try check(split.prompt + split.completions[1], isText: !pair.prompt.isTokens, origin: origin)
         let room = maxLength - split.prompt.count
@@ -81,9 +86,9 @@ struct RowEncoder: Sendable {
             let ids = try raw(text, origin: origin)
             row = SupervisedRow(tokens: ids, mask: ids.map { _ in true }, origin: origin)
         case let (nil, .messages(messages)):
-            (row, isMerged) = try conversation(messages, origin: origin)
+            (row, isMerged) = try conversation(messages, tools: example.tools, origin: origin)
         case let (.some(prompt), completion):
-            let split = try tokens(prompt: prompt, completions: [completion], origin: origin)
+            let split = try tokens(prompt: prompt, completions: [completion], tools: example.tools, origin: origin)
             isMerged = split.isMerged
             promptTokens = split.prompt.count
             row = SupervisedRow(
@@ -109,33 +114,15 @@ struct RowEncoder: Sendable {
     }
 
     /// A conversation of which every assistant turn is trained, its end-of-turn token included.
-    private func conversation(_ messages: [Message], origin: String) throws -> (row: SupervisedRow, isMerged: Bool) {
+    private func conversation(_ messages: [Message], tools: JSON?, origin: String) throws -> (row: SupervisedRow, isMerged: Bool) {
         let (tokenizer, template) = try renderer(origin: origin)
-        let rendering = try render(template, messages.map(\.json), opensTurn: false, origin: origin)
-        let spans = rendering.generationSpans.isEmpty ? try turnSpans(messages, in: rendering.text, template, origin: origin) : rendering.generationSpans
-        let tokens = tokenizer.encodeWithOffsets(rendering.text)
+        let (text, spans) = try rendered(origin) { () throws(TemplateError) in
+            try template.assistantSpans(messages: messages.map(\.json), tools: tools, variables: variables)
+        }
+        let tokens = tokenizer.encodeWithOffsets(text)
         let mask = tokens.map { token in spans.contains { token.range.overlaps($0) && !token.range.isEmpty } }
         let isMerged = spans.contains { span in tokens.contains { $0.range.lowerBound < span.lowerBound && $0.range.upperBound > span.lowerBound } }
         return (SupervisedRow(tokens: tokens.map(\.id), mask: mask, origin: origin), isMerged)
-    }
-
-    /// UTF-8 ranges of the assistant's turns, for templates that do not mark them: what a turn adds to its header.
-    ///
-    /// White space that the template writes between turns is no part of them.
-    private func turnSpans(_ messages: [Message], in text: String, _ template: ChatTemplate, origin: String) throws -> [Range<Int>] {
-        let bytes = Array(text.utf8)
-        return try messages.indices.filter { messages[$0].role == "assistant" }.map { index in
-            let before = messages[..<index].map(\.json)
-            let header = Array(try render(template, before, opensTurn: true, origin: origin).text.utf8)
-            let turn = Array(try render(template, before + [messages[index].json], opensTurn: false, origin: origin).text.utf8)
-            guard bytes.starts(with: header), bytes.starts(with: turn), turn.count >= header.count else {
-                throw TrainingError.badRow(
-                    origin: origin, found: "a chat template that writes earlier turns otherwise once later ones follow",
-                    expected: "turns that stay as they are", remedy: "Name a template with {% generation %} marks by --template FILE.")
-            }
-            let space = turn[header.count...].reversed().prefix { [0x20, 0x0A, 0x0D, 0x09].contains($0) }.count
-            return header.count..<turn.count - space
-        }
     }
 
     // MARK: Prompt and completions
@@ -146,7 +133,7 @@ struct RowEncoder: Sendable {
         var isMerged = false
     }
 
-    private func tokens(prompt: Content, completions: [Content], origin: String) throws -> Split {
+    private func tokens(prompt: Content, completions: [Content], tools: JSON?, origin: String) throws -> Split {
         if case let .tokens(prompt) = prompt {
             return try Split(prompt: prompt, completions: completions.map { completion in
                 guard case let .tokens(ids) = completion else {
@@ -166,10 +153,13 @@ struct RowEncoder: Sendable {
         }
         let (_, template) = try renderer(origin: origin)
         let messages = turns(prompt, role: "user")
-        let start = try render(template, messages, opensTurn: true, origin: origin).text
-        let fulls = try completions.map {
-            try render(template, messages + turns($0, role: "assistant"), opensTurn: false, origin: origin).text
+        func rendering(_ messages: [JSON], opensTurn: Bool) throws -> String {
+            try rendered(origin) { () throws(TemplateError) in
+                try template.render(messages: messages, tools: tools, addGenerationPrompt: opensTurn, variables: variables)
+            }
         }
+        let start = try rendering(messages, opensTurn: true)
+        let fulls = try completions.map { try rendering(messages + turns($0, role: "assistant"), opensTurn: false) }
         return try split(prompt: start, fulls: fulls, origin: origin, addSpecialTokens: false)
     }
 
@@ -207,10 +197,11 @@ struct RowEncoder: Sendable {
         }
     }
 
-    private func render(_ template: ChatTemplate, _ messages: [JSON], opensTurn: Bool, origin: String) throws -> ChatTemplate.Rendering {
-        do { return try template.rendering(messages: messages, addGenerationPrompt: opensTurn, variables: variables) } catch {
-            throw TrainingError.badRow(
-                origin: origin, found: "messages that the chat template refuses: \(error)", expected: "messages it renders",
+    /// What a template refuses is the row's fault, until another template is named.
+    private func rendered<Result>(_ origin: String, _ body: () throws(TemplateError) -> Result) throws(TrainingError) -> Result {
+        do { return try body() } catch {
+            throw .badRow(
+                origin: origin, found: "messages that the chat template refuses (\(error))", expected: "messages it renders",
                 remedy: "Change the row, or name another template with --template FILE.")
         }
     }
