@@ -76,6 +76,16 @@ import Testing
         try settings.validate()
     }
 
+    @Test("columns are a table of names") func columns() throws {
+        var settings = TrainingSettings(learningRate: 1)
+        settings.columns = "prompt=question,chosen=better"
+        #expect(try settings.columnNames() == ["prompt": "question", "chosen": "better"])
+        settings.columns = "prompt"
+        #expect(throws: SettingError.badValue(setting: "columns", found: "prompt", expected: "our name and the file's, such as prompt=question")) {
+            try settings.validate()
+        }
+    }
+
     @Test("steps of an epoch count the last, smaller batch") func steps() {
         var settings = TrainingSettings(learningRate: 1)
         (settings.batchSize, settings.accumulationSteps, settings.epochs) = (2, 3, 2)

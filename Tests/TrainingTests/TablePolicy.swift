@@ -151,7 +151,10 @@ final class Workshop: Sendable {
             return .array((0..<count).map { _ in .integer(Int(stream.next() % UInt64(vocabulary))) })
         }
         return try write("pairs-\(count)-\(seed).jsonl", (0..<count).map { _ in
-            ["prompt_ids": ids(1...4), "chosen_ids": ids(1...6), "rejected_ids": ids(1...6)]
+            let (prompt, chosen) = (ids(1...4), ids(1...6))
+            var rejected = ids(1...6)
+            while rejected == chosen { rejected = ids(1...6) }
+            return ["prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected]
         })
     }
 

@@ -22,8 +22,9 @@ public struct Preflight: Sendable {
     public var evalRows = 0
     /// Record shapes found, with their counts.
     public var shapes: [(name: String, count: Int)] = []
-    /// Rows that were no records, with `--on-bad-row skip`.
+    /// Rows left out by `--on-bad-row skip`: the first ones, and the number of all.
     public var badRows: [Dropped] = []
+    public var badRowCount = 0
     public var dropped: [Dropped] = []
     /// Rows of which a completion was cut to `--max-length`.
     public var truncated = 0

@@ -47,6 +47,7 @@ struct PreparedRows<Row: TokenRow> {
             case nil: preconditionFailure("a row of \(records.count) was not encoded")
             case let .failure(error)?:
                 preflight.badRows.append(.init(origin: origin(record), reason: "\(error)"))
+                preflight.badRowCount += 1
             case let .success(encoded)?:
                 if encoded.isTruncated { preflight.truncated += 1 }
                 if encoded.isMerged { preflight.boundaryMerges += 1 }

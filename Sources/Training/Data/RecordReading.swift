@@ -1,29 +1,43 @@
-import Foundation
 import PreferenceData
-import Serialization
 
-/// Where rows come from. (Reading is PreferenceData's; this is what the stages ask of it.)
+/// Records of files, as a stage's settings ask for them.
 enum RecordReading {
+    /// - Throws: `RecordError`, before anything is trained; `SettingError` for columns that say nothing.
     static func pairs(_ files: [String], settings: TrainingSettings) throws -> (rows: [PreferencePair], preflight: Preflight) {
-        var rows: [PreferencePair] = []
-        for file in files {
-            for (i, line) in String(decoding: try DurableFiles.read(file), as: UTF8.self).split(separator: "\n").enumerated() {
-                let json = try JSON.parse(String(line))
-                func ids(_ k: String) -> Content { .tokens((json[k]?.array ?? []).map { Int32($0.int ?? 0) }) }
-                rows.append(PreferencePair(prompt: ids("prompt_ids"), chosen: ids("chosen_ids"), rejected: ids("rejected_ids"), margin: nil, origin: RowOrigin(file: file, line: i + 1), shape: .tokens))
-            }
-        }
-        return (rows, Preflight())
+        let read = try Records.pairs(
+            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
+        return (read.rows, Preflight(read.report))
     }
+
     static func examples(_ files: [String], settings: TrainingSettings) throws -> (rows: [SupervisedExample], preflight: Preflight) {
-        var rows: [SupervisedExample] = []
-        for file in files {
-            for (i, line) in String(decoding: try DurableFiles.read(file), as: UTF8.self).split(separator: "\n").enumerated() {
-                let json = try JSON.parse(String(line))
-                rows.append(SupervisedExample(prompt: nil, completion: .tokens((json["input_ids"]?.array ?? []).map { Int32($0.int ?? 0) }),
-                    lossMask: json["loss_mask"]?.array?.map { ($0.int ?? 0) != 0 }, origin: RowOrigin(file: file, line: i + 1), shape: .tokens))
+        let read = try Records.supervised(
+            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
+        return (read.rows, Preflight(read.report))
+    }
+}
+
+extension TrainingSettings {
+    var readerPolicy: OnBadRow { onBadRow == .skip ? .skip : .stop }
+
+    /// `--columns prompt=question,chosen=better` as a table.
+    func columnNames() throws(SettingError) -> [String: String] {
+        var names: [String: String] = [:]
+        for part in (columns ?? "").split(separator: ",") {
+            let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard sides.count == 2, !sides[0].isEmpty, !sides[1].isEmpty, names[sides[0]] == nil else {
+                throw .badValue(setting: "columns", found: String(part), expected: "our name and the file's, such as prompt=question")
             }
+            names[sides[0]] = sides[1]
         }
-        return (rows, Preflight())
+        return names
+    }
+}
+
+extension Preflight {
+    init(_ report: ReadReport) {
+        self.init()
+        shapes = report.shapes.map { ($0.shape.rawValue, $0.count) }
+        badRows = report.badRows.map { Dropped(origin: "\($0.file):\($0.line)", reason: "\($0.reason) \($0.remedy)") }
+        badRowCount = report.badRowCount
     }
 }

@@ -96,6 +96,7 @@ public struct TrainingSettings: Codable, Sendable, Equatable {
         if loadsBest && evalSteps == 0 {
             throw .conflict(settings: ["load-best-model-at-end"], reason: "the best of no evaluations is unknown; give --eval-steps N")
         }
+        _ = try columnNames()
         if warmupSteps > 0 && warmupRatio > 0 {
             throw .conflict(settings: ["warmup-steps", "warmup-ratio"], reason: "give the warm-up once")
         }

@@ -16,6 +16,7 @@ struct StageData<Row: TokenRow> {
         preflight = prepared.preflight
         if let held {
             preflight.badRows += held.preflight.badRows
+            preflight.badRowCount += held.preflight.badRowCount
             preflight.dropped += held.preflight.dropped
             preflight.truncated += held.preflight.truncated
             preflight.boundaryMerges += held.preflight.boundaryMerges

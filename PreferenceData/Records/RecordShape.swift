@@ -1,0 +1,45 @@
+/// How a row says what it says. The raw value is its name in reports.
+public enum RecordShape: String, Sendable, CaseIterable {
+    // Pairs
+    case promptChosenRejected = "{prompt, chosen, rejected}"
+    case questionChosenRejected = "{question, chosen, rejected}"
+    case chosenRejectedMessages = "{chosen, rejected} as messages"
+    case chosenRejectedTranscripts = "{chosen, rejected} as Human/Assistant transcripts"
+    case chosenRejectedTexts = "{chosen, rejected} as texts"
+    case instructionChosenRejected = "{instruction, input, chosen, rejected}"
+    case conversationsChosenRejected = "{conversations, chosen, rejected}"
+    case questionResponses = "{question, response_j, response_k}"
+    case tokenPair = "{prompt_ids, chosen_ids, rejected_ids}"
+    // Supervised examples
+    case promptCompletion = "{prompt, completion}"
+    case promptResponse = "{prompt, response}"
+    case questionAnswer = "{question, answer}"
+    case instructionOutput = "{instruction, input, output}"
+    case messages = "{messages}"
+    case conversations = "{conversations}"
+    case text = "{text}"
+    case tokens = "{input_ids, loss_mask}"
+    // Prompts
+    case prompt = "{prompt}"
+    case question = "{question}"
+    case instruction = "{instruction, input}"
+    case promptTokens = "{prompt_ids}"
+
+    static let pairs: [RecordShape] = [
+        .promptChosenRejected, .questionChosenRejected, .chosenRejectedMessages, .chosenRejectedTranscripts, .chosenRejectedTexts,
+        .instructionChosenRejected, .conversationsChosenRejected, .questionResponses, .tokenPair,
+    ]
+    static let supervised: [RecordShape] = [
+        .promptCompletion, .promptResponse, .questionAnswer, .instructionOutput, .messages, .conversations, .text, .tokens,
+    ]
+    static let prompts: [RecordShape] = [
+        .prompt, .question, .instruction, .messages, .conversations, .text, .promptTokens, .chosenRejectedMessages,
+    ]
+
+    /// The names that `columns` may map: every field that a row is asked for.
+    static let fields: Set<String> = [
+        "prompt", "chosen", "rejected", "question", "response_j", "response_k", "instruction", "input", "output", "conversations",
+        "prompt_ids", "chosen_ids", "rejected_ids", "completion", "response", "answer", "messages", "text", "input_ids", "loss_mask",
+        "margin", "system", "tools",
+    ]
+}
