@@ -105,7 +105,16 @@ final class Database {
 
     /// All of `body` or nothing of it. The write lock is taken at once, so that two writers wait instead of failing midway.
     func transaction<Result>(_ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {
-        try script("BEGIN IMMEDIATE")
+        try transaction("BEGIN IMMEDIATE", body)
+    }
+
+    /// Everything that `body` reads is of one moment, whatever other processes write meanwhile.
+    func snapshot<Result>(_ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {
+        try transaction("BEGIN", body)
+    }
+
+    private func transaction<Result>(_ begin: String, _ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {
+        try script(begin)
         do throws(StoreError) {
             let result = try body()
             try script("COMMIT")

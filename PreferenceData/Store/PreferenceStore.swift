@@ -48,10 +48,13 @@ public final class PreferenceStore: Sendable {
     }
 
     private static func prepare(_ database: Database) throws(StoreError) {
-        let application = try database.integer("PRAGMA application_id")
-        let tables = try database.integer("SELECT count(*) FROM sqlite_master")
+        // In one snapshot: between the two, another process may have made the store.
+        let (application, tables) = try database.snapshot { () throws(StoreError) in
+            (try database.integer("PRAGMA application_id"), try database.integer("SELECT count(*) FROM sqlite_master"))
+        }
         guard application == applicationID || (application == 0 && tables == 0) else { throw .foreign(path: database.path) }
-        try database.script("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
+        try useWriteAheadLog(database)
+        try database.script("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
         var known = 0
         while align_migration(Int32(known + 1)) != nil { known += 1 }
         let found = try database.integer("PRAGMA user_version")
@@ -66,6 +69,17 @@ public final class PreferenceStore: Sendable {
             }
             try database.script("PRAGMA application_id = \(applicationID); PRAGMA user_version = \(known);")
         }
+    }
+
+    /// SQLite does not wait for its turn when several processes switch a new file to the log at once, so this does.
+    private static func useWriteAheadLog(_ database: Database) throws(StoreError) {
+        for _ in 0..<500 {
+            do throws(StoreError) { return try database.script("PRAGMA journal_mode = WAL") } catch {
+                guard case .busy = error else { throw error }
+                usleep(20_000)
+            }
+        }
+        throw .busy(path: database.path)
     }
 
     /// Shared memory, which the write-ahead log needs, does not exist between machines.

@@ -45,14 +45,14 @@ extension PreferenceStore {
     }
 
     static func bytes(_ values: [Double]) -> [UInt8] {
-        values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
+        values.map(\.bitPattern.littleEndian).withUnsafeBytes { Array($0) }
     }
 
     /// Nil for a blob that is not a whole number of values.
     static func doubles(_ bytes: [UInt8]) -> [Double]? {
         guard bytes.count % 8 == 0 else { return nil }
-        return stride(from: 0, to: bytes.count, by: 8).map { start in
-            Double(bitPattern: (0..<8).reduce(UInt64(0)) { $0 | UInt64(bytes[start + $1]) << UInt64(8 * $1) })
+        return bytes.withUnsafeBytes { bytes in
+            (0..<bytes.count / 8).map { Double(bitPattern: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self))) }
         }
     }
 }

@@ -15,7 +15,7 @@ static const uint32_t K[64] __attribute__((aligned(64))) = {
 
 static inline uint32_t rotate(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
-static void plain(uint32_t h[8], const uint8_t *p, size_t blocks) {
+void align_sha256_blocks_portable(uint32_t h[8], const uint8_t *p, size_t blocks) {
     for (; blocks > 0; blocks--, p += 64) {
         uint32_t w[64], s[8];
         for (int i = 0; i < 16; i++) w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
@@ -75,12 +75,12 @@ static int has_instructions(void) {
 
 void align_sha256_blocks(uint32_t state[8], const uint8_t *data, size_t blocks) {
 #if defined(__x86_64__)
-    static int known = -1;  // the same answer whoever writes it
+    static _Atomic int known = -1;  // the same answer whoever writes it
     if (known < 0) known = has_instructions();
     if (known) {
         fast(state, data, blocks);
         return;
     }
 #endif
-    plain(state, data, blocks);
+    align_sha256_blocks_portable(state, data, blocks);
 }

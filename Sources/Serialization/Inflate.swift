@@ -21,202 +21,152 @@ public enum InflateError: Error, Equatable, CustomStringConvertible {
 public enum Inflate {
     public static func isGzip(_ bytes: [UInt8]) -> Bool { bytes.count >= 2 && bytes[0] == 0x1F && bytes[1] == 0x8B }
 
-    /// Unpacks every member of a gzip file; checksums and lengths are checked.
+    /// Unpacks every member of a gzip file; checksums and lengths are checked. Zeros after the last member are padding.
     /// - Parameter limit: Bytes of output beyond which unpacking stops, whatever the input claims.
     public static func gunzip(_ bytes: [UInt8], limit: Int) throws(InflateError) -> [UInt8] {
         let outcome: Result<[UInt8], InflateError> = bytes.withUnsafeBufferPointer { input in
-            var reader = BitReader(input)
-            var output: [UInt8] = []
+            var inflater = Inflater(input, limit: limit)
             do throws(InflateError) {
-                repeat { try member(&reader, into: &output, limit: limit) } while reader.byte < input.count
-                return .success(output)
+                repeat { try inflater.member() } while !inflater.isAtEnd
+                return .success(inflater.output.array)
             } catch { return .failure(error) }
         }
         return try outcome.get()
     }
+}
 
-    private static func member(_ reader: inout BitReader, into output: inout [UInt8], limit: Int) throws(InflateError) {
+private let lengthBase: InlineArray<29, UInt16> = [
+    3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
+]
+private let lengthBits: InlineArray<29, UInt8> = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0]
+private let distanceBase: InlineArray<30, UInt16> = [
+    1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577,
+]
+/// In which order the code lengths of the code-length code are stored.
+private let codeOrder: InlineArray<19, Int> = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
+
+private struct Inflater: ~Copyable {
+    private let input: UnsafeBufferPointer<UInt8>
+    private var reader: BitReader
+    var output: GrowingBytes
+    private var literals = PrefixCode()
+    private var distances = PrefixCode()
+    /// Whether the codes are the fixed ones already: a file of tiny blocks shall not build them again and again.
+    private var codesAreFixed = false
+
+    init(_ input: UnsafeBufferPointer<UInt8>, limit: Int) {
+        self.input = input
+        reader = BitReader(input)
+        output = GrowingBytes(limit: limit, expected: 4 * input.count)
+    }
+
+    var isAtEnd: Bool { input[reader.byte...].allSatisfy { $0 == 0 } }
+
+    /// One member: header, blocks, checksum, length.
+    mutating func member() throws(InflateError) {
+        let head = reader.byte
         guard try reader.bits(16) == 0x8B1F, try reader.bits(8) == 8 else { throw .notGzip }
         let flags = try reader.bits(8)
+        guard flags & 0xE0 == 0 else { throw .invalid(byte: head + 3, what: "flags that gzip does not define") }
         _ = try reader.bits(32)  // time
         _ = try reader.bits(16)  // extra flags, system
         if flags & 4 != 0 { for _ in 0..<(try reader.bits(16)) { _ = try reader.bits(8) } }
-        if flags & 8 != 0 { while try reader.bits(8) != 0 {} }
-        if flags & 16 != 0 { while try reader.bits(8) != 0 {} }
-        if flags & 2 != 0 { _ = try reader.bits(16) }
+        if flags & 8 != 0 { while try reader.bits(8) != 0 {} }  // name
+        if flags & 16 != 0 { while try reader.bits(8) != 0 {} }  // comment
+        if flags & 2 != 0 {
+            let checksum = CRC32.of(UnsafeBufferPointer(rebasing: input[head..<reader.byte])) & 0xFFFF
+            guard try reader.bits(16) == checksum else { throw .invalid(byte: reader.byte, what: "the header's checksum") }
+        }
         let start = output.count
         var isLast = false
         while !isLast {
             isLast = try reader.bits(1) == 1
             switch try reader.bits(2) {
-            case 0: try stored(&reader, into: &output, limit: limit)
-            case 1: try compressed(&reader, HuffmanTable.fixedLiterals, HuffmanTable.fixedDistances, into: &output, from: start, limit: limit)
+            case 0: try stored()
+            case 1:
+                useFixedCodes()
+                try compressed(from: start)
             case 2:
-                let (literals, distances) = try tables(&reader)
-                try compressed(&reader, literals, distances, into: &output, from: start, limit: limit)
+                try readCodes()
+                try compressed(from: start)
             default: throw .invalid(byte: reader.byte, what: "block type 3")
             }
         }
         reader.alignToByte()
         let (checksum, length) = (try reader.bits(32), try reader.bits(32))
-        guard checksum == crc(output[start...]), length == UInt32(truncatingIfNeeded: output.count - start) else { throw .checksum }
+        guard checksum == CRC32.of(output.bytes(from: start)), length == UInt32(truncatingIfNeeded: output.count - start) else { throw .checksum }
     }
 
-    private static func stored(_ reader: inout BitReader, into output: inout [UInt8], limit: Int) throws(InflateError) {
+    private mutating func stored() throws(InflateError) {
         reader.alignToByte()
         let (length, complement) = (try reader.bits(16), try reader.bits(16))
         guard length ^ 0xFFFF == complement else { throw .invalid(byte: reader.byte, what: "a stored block's length") }
-        guard output.count + Int(length) <= limit else { throw .tooLarge(limit: limit) }
-        for _ in 0..<length { output.append(UInt8(try reader.bits(8))) }
+        try output.append(reader.bytes(Int(length)))
     }
 
-    private static let order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
+    private mutating func compressed(from start: Int) throws(InflateError) {
+        while true {
+            if reader.isOverdrawn { throw .truncated(byte: input.count) }
+            reader.fill()  // at least 48 bits if there are as many: enough for a length, a distance and their extra bits
+            let symbol = literals.symbol(&reader)
+            if symbol < 256 {
+                guard symbol >= 0 else { throw unknownWord() }
+                try output.append(UInt8(truncatingIfNeeded: symbol))
+                continue
+            }
+            if symbol == 256 {
+                if reader.isOverdrawn { throw .truncated(byte: input.count) }
+                return
+            }
+            guard symbol <= 285 else { throw .invalid(byte: reader.byte, what: "a length code of \(symbol)") }
+            let length = Int(lengthBase[symbol - 257]) + reader.take(Int(lengthBits[symbol - 257]))
+            let code = distances.symbol(&reader)
+            guard code >= 0 else { throw unknownWord() }
+            guard code < 30 else { throw .invalid(byte: reader.byte, what: "a distance code of \(code)") }
+            let distance = Int(distanceBase[code]) + reader.take(code < 2 ? 0 : code / 2 - 1)
+            if reader.isOverdrawn { throw .truncated(byte: input.count) }
+            guard distance <= output.count - start else { throw .invalid(byte: reader.byte, what: "a distance of \(distance) before the start") }
+            try output.copy(length, from: distance)
+        }
+    }
 
-    private static func tables(_ reader: inout BitReader) throws(InflateError) -> (HuffmanTable, HuffmanTable) {
-        let literals = Int(try reader.bits(5)) + 257
-        let distances = Int(try reader.bits(5)) + 1
-        let codes = Int(try reader.bits(4)) + 4
+    private func unknownWord() -> InflateError {
+        reader.isOverdrawn ? .truncated(byte: input.count) : .invalid(byte: reader.byte, what: "a code word that is not in the table")
+    }
+
+    private mutating func useFixedCodes() {
+        if codesAreFixed { return }
+        codesAreFixed = true
+        _ = literals.build([UInt8](repeating: 8, count: 144) + [UInt8](repeating: 9, count: 112) + [UInt8](repeating: 7, count: 24) + [UInt8](repeating: 8, count: 8))
+        _ = distances.build([UInt8](repeating: 5, count: 30))
+    }
+
+    private mutating func readCodes() throws(InflateError) {
+        codesAreFixed = false
+        let literalCount = Int(try reader.bits(5)) + 257
+        let distanceCount = Int(try reader.bits(5)) + 1
         var lengths = [UInt8](repeating: 0, count: 19)
-        for i in 0..<codes { lengths[order[i]] = UInt8(try reader.bits(3)) }
-        let table = try HuffmanTable(lengths, at: reader.byte)
+        for i in 0..<(Int(try reader.bits(4)) + 4) { lengths[codeOrder[i]] = UInt8(try reader.bits(3)) }
+        guard literals.build(lengths) else { throw tooManyWords() }
         var all: [UInt8] = []
-        while all.count < literals + distances {
-            let symbol = try table.symbol(&reader)
+        all.reserveCapacity(literalCount + distanceCount + 138)
+        while all.count < literalCount + distanceCount {
+            reader.fill()
+            let symbol = literals.symbol(&reader)
             switch symbol {
             case 0..<16: all.append(UInt8(symbol))
             case 16:
                 guard let last = all.last else { throw .invalid(byte: reader.byte, what: "a repeat of nothing") }
-                all += [UInt8](repeating: last, count: 3 + Int(try reader.bits(2)))
-            case 17: all += [UInt8](repeating: 0, count: 3 + Int(try reader.bits(3)))
-            default: all += [UInt8](repeating: 0, count: 11 + Int(try reader.bits(7)))
+                for _ in 0..<3 + reader.take(2) { all.append(last) }
+            case 17: for _ in 0..<3 + reader.take(3) { all.append(0) }
+            case 18: for _ in 0..<11 + reader.take(7) { all.append(0) }
+            default: throw unknownWord()
             }
+            if reader.isOverdrawn { throw .truncated(byte: input.count) }
         }
-        guard all.count == literals + distances, all[256] > 0 else { throw .invalid(byte: reader.byte, what: "code lengths") }
-        return (try HuffmanTable(Array(all[..<literals]), at: reader.byte), try HuffmanTable(Array(all[literals...]), at: reader.byte))
+        guard all.count == literalCount + distanceCount, all[256] > 0 else { throw .invalid(byte: reader.byte, what: "code lengths") }
+        guard literals.build(all[..<literalCount]), distances.build(all[literalCount...]) else { throw tooManyWords() }
     }
 
-    private static let lengthBase: [Int] = [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258]
-    private static let lengthBits: [Int] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0]
-    private static let distanceBase: [Int] = [
-        1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577,
-    ]
-
-    private static func compressed(
-        _ reader: inout BitReader, _ literals: HuffmanTable, _ distances: HuffmanTable, into output: inout [UInt8], from start: Int, limit: Int
-    ) throws(InflateError) {
-        while true {
-            let symbol = try literals.symbol(&reader)
-            if symbol < 256 {
-                guard output.count < limit else { throw .tooLarge(limit: limit) }
-                output.append(UInt8(symbol))
-                continue
-            }
-            if symbol == 256 { return }
-            guard symbol <= 285 else { throw .invalid(byte: reader.byte, what: "a length code of \(symbol)") }
-            let length = lengthBase[symbol - 257] + Int(try reader.bits(lengthBits[symbol - 257]))
-            let code = try distances.symbol(&reader)
-            guard code < 30 else { throw .invalid(byte: reader.byte, what: "a distance code of \(code)") }
-            let distance = distanceBase[code] + Int(try reader.bits(code < 2 ? 0 : code / 2 - 1))
-            guard distance <= output.count - start else { throw .invalid(byte: reader.byte, what: "a distance of \(distance) before the start") }
-            guard output.count + length <= limit else { throw .tooLarge(limit: limit) }
-            let from = output.count - distance
-            for i in 0..<length { output.append(output[from + i]) }
-        }
-    }
-
-    private static let crcTable: [UInt32] = (0..<256).map { n in
-        (0..<8).reduce(UInt32(n)) { c, _ in c & 1 == 1 ? 0xEDB8_8320 ^ (c >> 1) : c >> 1 }
-    }
-
-    private static func crc(_ bytes: ArraySlice<UInt8>) -> UInt32 {
-        let table = crcTable
-        return ~bytes.reduce(~UInt32(0)) { table[Int(($0 ^ UInt32($1)) & 0xFF)] ^ ($0 >> 8) }
-    }
-}
-
-/// Bits from the lowest up, as deflate packs them.
-private struct BitReader {
-    private let input: UnsafeBufferPointer<UInt8>
-    private var next = 0
-    private var hold: UInt64 = 0
-    private var held = 0
-
-    init(_ input: UnsafeBufferPointer<UInt8>) { self.input = input }
-
-    /// The first byte of which nothing has been taken.
-    var byte: Int { next - held / 8 }
-
-    private mutating func fill() {
-        while held <= 56, next < input.count {
-            hold |= UInt64(input[next]) << UInt64(held)
-            next += 1
-            held += 8
-        }
-    }
-
-    mutating func bits(_ count: Int) throws(InflateError) -> UInt32 {
-        if held < count { fill() }
-        guard held >= count else { throw .truncated(byte: input.count) }
-        defer {
-            hold >>= UInt64(count)
-            held -= count
-        }
-        return UInt32(truncatingIfNeeded: hold & ((1 << UInt64(count)) - 1))
-    }
-
-    /// The next 15 bits without taking them; zeros stand for what lies beyond the end.
-    mutating func peek() -> Int {
-        if held < 15 { fill() }
-        return Int(hold & 0x7FFF)
-    }
-
-    mutating func take(_ count: Int) throws(InflateError) {
-        guard held >= count else { throw .truncated(byte: input.count) }
-        hold >>= UInt64(count)
-        held -= count
-    }
-
-    mutating func alignToByte() {
-        hold >>= UInt64(held % 8)
-        held -= held % 8
-    }
-}
-
-/// A prefix code, looked up by the next 15 bits.
-private struct HuffmanTable {
-    /// Symbol << 4 | length; length 0: no such code.
-    private let entries: [UInt16]
-
-    static let fixedLiterals = HuffmanTable(unchecked: (0..<288).map { $0 < 144 ? 8 : $0 < 256 ? 9 : $0 < 280 ? 7 : 8 })
-    static let fixedDistances = HuffmanTable(unchecked: [UInt8](repeating: 5, count: 30))
-
-    init(_ lengths: [UInt8], at byte: Int) throws(InflateError) {
-        // More codes than the lengths leave room for would overwrite each other.
-        let space = lengths.reduce(0) { $0 + ($1 > 0 ? 1 << (15 - Int($1)) : 0) }
-        guard space <= 1 << 15 else { throw .invalid(byte: byte, what: "a code with too many short words") }
-        self.init(unchecked: lengths)
-    }
-
-    private init(unchecked lengths: [UInt8]) {
-        var entries = [UInt16](repeating: 0, count: 1 << 15)
-        var code = 0
-        for length in 1...15 {
-            for (symbol, l) in lengths.enumerated() where Int(l) == length {
-                // Codes are stored from the highest bit, the stream is read from the lowest.
-                var reversed = 0
-                for bit in 0..<length where code >> bit & 1 == 1 { reversed |= 1 << (length - 1 - bit) }
-                for i in stride(from: reversed, to: 1 << 15, by: 1 << length) { entries[i] = UInt16(symbol << 4 | length) }
-                code += 1
-            }
-            code <<= 1
-        }
-        self.entries = entries
-    }
-
-    func symbol(_ reader: inout BitReader) throws(InflateError) -> Int {
-        let entry = entries[reader.peek()]
-        guard entry & 15 > 0 else { throw .invalid(byte: reader.byte, what: "a code word that is not in the table") }
-        try reader.take(Int(entry & 15))
-        return Int(entry >> 4)
-    }
+    private func tooManyWords() -> InflateError { .invalid(byte: reader.byte, what: "a code with too many short words") }
 }

@@ -1,3 +1,4 @@
+import CAlign
 import Serialization
 import Testing
 
@@ -17,6 +18,16 @@ import Testing
             var hasher = SHA256Hasher()
             for start in stride(from: 0, to: bytes.count, by: step) { hasher.update(Array(bytes[start..<min(start + step, bytes.count)])) }
             #expect(hasher.hex == SHA256.hex(of: bytes), "step \(step)")
+        }
+    }
+
+    @Test("the processor's own instructions and plain C agree") func paths() {
+        let bytes = (0..<64 * 33).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 3) }
+        for blocks in [1, 2, 33] {
+            var (fast, plain) = ((1...8).map { UInt32($0) }, (1...8).map { UInt32($0) })
+            align_sha256_blocks(&fast, bytes, blocks)
+            align_sha256_blocks_portable(&plain, bytes, blocks)
+            #expect(fast == plain, "\(blocks) blocks: \(fast), plain C \(plain)")
         }
     }
 }

@@ -5,3 +5,5 @@
 
 // Takes whole blocks of 64 bytes into the state.
 void align_sha256_blocks(uint32_t state[8], const uint8_t *data, size_t blocks);
+// The same in plain C, whatever the processor has: for comparison.
+void align_sha256_blocks_portable(uint32_t state[8], const uint8_t *data, size_t blocks);
