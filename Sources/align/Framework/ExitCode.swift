@@ -61,6 +61,28 @@ extension TrainingError: ExitCoded {
     }
 }
 
+extension RecordError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .unreadable: .noInput
+        case .unknownColumn, .badWeight: .usage
+        default: .data
+        }
+    }
+}
+
+extension StoreError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .foreign, .notADatabase, .newer, .damaged: .data
+        case .networkFileSystem: .usage
+        case .cannotOpen, .busy, .sqlite: .io
+        }
+    }
+}
+
+extension TokenizerError: ExitCoded { var exitCode: ExitCode { .data } }
+extension TemplateError: ExitCoded { var exitCode: ExitCode { .data } }
 extension ModelError: ExitCoded { var exitCode: ExitCode { .data } }
 extension ComputeError: ExitCoded { var exitCode: ExitCode { .usage } }
 

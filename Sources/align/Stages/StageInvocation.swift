@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import PreferenceData
 import Serialization
 import Tensors
 import Training
@@ -84,7 +85,7 @@ struct StageInvocation<Method: Stage>: Sendable {
             return try Output.write(isJSON ? PreflightText(preflight).json.text(pretty: true) + "\n" : PreflightText(preflight).text)
         }
         Interrupt.install()
-        let store = try RunStore(store)
+        let store = try PreferenceStore(path: store)
         context.referenceCache = store
         let sampler = HeldOutSampler(model: model, out: out, limit: sampleTokens, settings: training, compute: compute)
         let progress = StageProgress()
