@@ -137,14 +137,20 @@ extern void gotoblas_init(void) __attribute__((weak));
 extern void openblas_set_num_threads(int) __attribute__((weak));
 extern char *openblas_get_corename(void) __attribute__((weak));
 
-const char *align_blas_choose_core(void) {
+const char *align_blas_choose_core(const char *core) {
 #if defined(__x86_64__)
-    if (gotoblas_quit && gotoblas_init && !getenv("OPENBLAS_CORETYPE") && has_avx2()) {
+    const char *asked = getenv("OPENBLAS_CORETYPE");
+    if (!core && !(asked && *asked) && has_avx2()) core = has_avx512() ? "SkylakeX" : "Haswell";
+    if (core && gotoblas_quit && gotoblas_init) {
+        setenv("OPENBLAS_CORETYPE", core, 1);
         gotoblas_quit();
-        setenv("OPENBLAS_CORETYPE", has_avx512() ? "SkylakeX" : "Haswell", 1);
         gotoblas_init();
+        // Programs started from here choose for themselves.
+        unsetenv("OPENBLAS_CORETYPE");
     }
 #endif
     if (openblas_set_num_threads) openblas_set_num_threads(1);
-    return openblas_get_corename ? openblas_get_corename() : "unknown";
+    return align_blas_core();
 }
+
+const char *align_blas_core(void) { return openblas_get_corename ? openblas_get_corename() : "unknown"; }

@@ -42,11 +42,12 @@ extension Transformer {
 
     /// Activations of one layer under names of its own, or under shared names when nothing is kept.
     func activations(_ slot: Int, rows: Int, input: Matrix) -> LayerActivations {
-        func matrix(_ name: String, _ rows: Int, _ columns: Int) -> Matrix { workspace.matrix("\(slot).\(name)", rows: rows, columns: columns) }
+        let m = workspace.matrices("layer \(slot)", [
+            (rows, config.hiddenSize), (1, rows), (1, rows), (rows, attentionWidth + 2 * keyValueWidth), (rows, attentionWidth), (config.heads, rows),
+            (rows, 2 * config.intermediateSize),
+        ])
         return LayerActivations(
-            input: input, middle: matrix("middle", rows, config.hiddenSize), inverse1: matrix("inverse1", 1, rows), inverse2: matrix("inverse2", 1, rows),
-            queryKeyValue: matrix("qkv", rows, attentionWidth + 2 * keyValueWidth), attended: matrix("attended", rows, attentionWidth),
-            logSumExp: matrix("lse", config.heads, rows), gateUp: matrix("gateUp", rows, 2 * config.intermediateSize))
+            input: input, middle: m[0], inverse1: m[1], inverse2: m[2], queryKeyValue: m[3], attended: m[4], logSumExp: m[5], gateUp: m[6])
     }
 
     /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.

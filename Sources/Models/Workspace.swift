@@ -1,6 +1,9 @@
 import Tensors
 
 /// Matrices that are reused from call to call: memory grows to the largest batch seen and stays there.
+///
+/// A large buffer is reserved at twice the size asked for: pages are the system's until they are touched, so this costs
+/// addresses only, and a slightly larger batch needs no new, zeroed memory.
 struct Workspace {
     private var buffers: [String: FloatBuffer] = [:]
 
@@ -11,9 +14,21 @@ struct Workspace {
             return Matrix(buffer: buffer, offset: 0, rows: rows, columns: columns, stride: columns)
         }
         buffers[name] = nil  // freed before the larger one is taken
-        let buffer = FloatBuffer(count: max(needed, 16))
+        let buffer = FloatBuffer(count: needed > 1 << 20 ? 2 * needed : max(needed, 16))
         buffers[name] = buffer
         return Matrix(buffer: buffer, offset: 0, rows: rows, columns: columns, stride: columns)
+    }
+
+    /// Several matrices in one buffer under `name`: fewer half-used pages than a buffer for each.
+    mutating func matrices(_ name: String, _ shapes: [(rows: Int, columns: Int)]) -> [Matrix] {
+        // Each begins at a cache line.
+        let sizes = shapes.map { ($0.rows * $0.columns + 15) / 16 * 16 }
+        let whole = matrix(name, rows: 1, columns: sizes.reduce(0, +))
+        var offset = 0
+        return zip(shapes, sizes).map { shape, size in
+            defer { offset += size }
+            return Matrix(buffer: whole.buffer, offset: offset, rows: shape.rows, columns: shape.columns, stride: shape.columns)
+        }
     }
 }
 

@@ -9,6 +9,8 @@ import Synchronization
 public final class Compute: Sendable {
     public let threads: Int
     public let path: KernelPath
+    /// Whose fp32 products.
+    public let floatProducts: FloatProducts
     // A constant of the C target.
     nonisolated(unsafe) let kernels: UnsafePointer<align_kernels>
     // A C structure that guards itself.
@@ -18,7 +20,8 @@ public final class Compute: Sendable {
     /// - Parameters:
     ///   - threads: nil: one per processor that the system lets this process use.
     ///   - path: nil: `ALIGN_KERNELS`, else the best.
-    public init(threads: Int? = nil, path: KernelPath? = nil) throws(ComputeError) {
+    ///   - floatProducts: nil: `ALIGN_BLAS`, else our own.
+    public init(threads: Int? = nil, path: KernelPath? = nil, floatProducts: FloatProducts? = nil) throws(ComputeError) {
         let count = max(1, min(threads ?? ProcessInfo.processInfo.activeProcessorCount, 1024))
         self.threads = count
         if let path {
@@ -28,11 +31,18 @@ public final class Compute: Sendable {
             self.path = try KernelPath.chosen()
         }
         kernels = self.path.kernels
+        if let floatProducts { self.floatProducts = floatProducts } else { self.floatProducts = try FloatProducts.chosen() }
+        if self.floatProducts == .openblas { OpenBLAS.prepare() }
         guard let team = align_team_create(Int32(count)) else { throw .noThreads(count) }
         self.team = team
     }
 
     deinit { align_team_destroy(team) }
+
+    /// Everything about the kernels that decides the bits of a product: the path, and OpenBLAS where it multiplies.
+    public func identity(_ precision: Precision) -> String {
+        precision == .fp32 && floatProducts == .openblas ? "\(path.rawValue)+openblas-\(OpenBLAS.core)" : path.rawValue
+    }
 
     /// bf16 where the processor multiplies it faster than fp32.
     public var defaultPrecision: Precision { path.hasFastBF16 ? .bf16 : .fp32 }

@@ -69,12 +69,14 @@ public enum ComputeError: Error, Equatable, CustomStringConvertible {
     case unknownPath(String)
     case unavailablePath(KernelPath, reason: String)
     case noThreads(Int)
+    case unknownProducts(String)
 
     public var description: String {
         let paths = KernelPath.available.map(\.rawValue).joined(separator: ", ")
         switch self {
         case let .unknownPath(name): return "ALIGN_KERNELS is \"\(name)\"; this machine has \(paths)."
         case let .unavailablePath(path, reason): return "ALIGN_KERNELS is \"\(path.rawValue)\", but \(reason); this machine has \(paths)."
+        case let .unknownProducts(name): return "ALIGN_BLAS is \"\(name)\"; it can be own or openblas."
         case let .noThreads(count): return "\(count) threads could not be started; try --threads 1."
         }
     }

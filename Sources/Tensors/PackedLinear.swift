@@ -61,6 +61,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
             "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)], outputs \(range) of [\(outputs), \(inputs)]")
         if let byOutput {
             product(x, k: inputs, n: range.count, packed: byOutput.halves + range.lowerBound * paddedInputs, panelStride: paddedInputs * 32, y, accumulate, compute)
+        } else if compute.floatProducts == .openblas {
+            OpenBLAS.product(x, weight.rows(range), transposed: true, into: y, accumulate: accumulate, on: compute)
         } else {
             let w = weight.rows(range)
             product(x, n: range.count, k: inputs, y, accumulate, compute) { kernels, panel, count, packed in
@@ -78,6 +80,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         if precision == .bf16 {
             guard let byInput else { preconditionFailure("this layer was packed for forward only") }
             product(dy, k: range.count, n: inputs, packed: byInput.halves + range.lowerBound * 32, panelStride: paddedOutputs * 32, dx, accumulate, compute)
+        } else if compute.floatProducts == .openblas {
+            OpenBLAS.product(dy, weight.rows(range), transposed: false, into: dx, accumulate: accumulate, on: compute)
         } else {
             let w = weight.rows(range)
             product(dy, n: inputs, k: range.count, dx, accumulate, compute) { kernels, panel, count, packed in
@@ -145,6 +149,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
 public func accumulateWeightGradient(_ dy: Matrix, _ x: Matrix, into dw: Matrix, precision: Precision, on compute: Compute) {
     precondition(dy.rows == x.rows && dw.rows == dy.columns && dw.columns == x.columns,
         "dy [\(dy.rows), \(dy.columns)], x [\(x.rows), \(x.columns)], dW [\(dw.rows), \(dw.columns)]")
+    if precision == .fp32 && compute.floatProducts == .openblas { return OpenBLAS.weightGradient(dy, x, into: dw, on: compute) }
     let kernels = compute.kernels
     let chunk = 512
     let panels = (x.columns + 31) / 32

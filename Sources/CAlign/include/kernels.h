@@ -38,5 +38,8 @@ const align_kernels *align_kernels_for(int path, const char **reason);
 // The processor's own name, or "unknown".
 void align_cpu_name(char name[64]);
 // Core type for OpenBLAS that goes with the processor: OpenBLAS 0.3.21 knows no processor newer than itself and then
-// falls back to its slowest kernels. Must run before any BLAS product; returns the name chosen.
-const char *align_blas_choose_core(void);
+// falls back to its slowest kernels. `core` NULL: OPENBLAS_CORETYPE if set, else the processor's. No BLAS product may be
+// running; products are single-threaded from here on. Returns the name of the kernels in use.
+const char *align_blas_choose_core(const char *core);
+// The kernels OpenBLAS uses, or "unknown" for another BLAS.
+const char *align_blas_core(void);

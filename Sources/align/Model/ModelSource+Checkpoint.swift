@@ -10,7 +10,7 @@ extension ModelSource {
         let config = checkpoint.config
         self.init(
             path: checkpoint.path, tokenizer: checkpoint.tokenizer, template: checkpoint.chatTemplate, vocabularySize: config.vocabularySize,
-            maxPositions: config.maxPositions, precision: precision.rawValue, kernels: compute.path.rawValue,
+            maxPositions: config.maxPositions, precision: precision.rawValue, kernels: compute.identity(precision),
             numericsVersion: Transformer.numericsVersion, contentHash: { try checkpoint.contentHash() },
             load: { trains in try Transformer(checkpoint, compute: compute, precision: precision, trains: trains, recompute: recompute) },
             save: { policy, dtype, folder in
