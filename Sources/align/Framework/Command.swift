@@ -16,6 +16,8 @@ enum Registry {
             DPOCommand.self,
             IPOCommand.self,
             SFTCommand.self,
+            DoctorCommand.self,
+            BenchCommand.self,
             VerifyCommand.self,
         ]
     }
