@@ -16,6 +16,7 @@ enum Registry {
             DPOCommand.self,
             IPOCommand.self,
             SFTCommand.self,
+            TokenizeCommand.self,
             VerifyCommand.self,
         ]
     }

@@ -67,33 +67,12 @@ struct ModelChoice {
     }
 }
 
-/// A model in memory, with what turns text into its tokens and back.
+/// A model in memory.
 struct LoadedModel {
     let checkpoint: Checkpoint
     let transformer: Transformer
 
     var compute: Compute { transformer.compute }
-
-    func tokenizer() throws(CommandError) -> Tokenizer {
-        guard let tokenizer = checkpoint.tokenizer else {
-            throw .badData(path: checkpoint.path, reason: "it has no tokenizer, which text needs; put tokenizer.json beside the weights")
-        }
-        return tokenizer
-    }
-
-    /// Tokens of a conversation up to where the assistant's next turn begins.
-    func tokens(of messages: [JSON]) throws -> [Int32] {
-        try checkpoint.tokens(of: messages, tokenizer: try tokenizer())
-    }
-
-    /// Tokens of raw text, with the begin-of-sequence token where the tokenizer adds one.
-    func tokens(of text: String) throws -> [Int32] {
-        let tokenizer = try tokenizer()
-        var ids = tokenizer.encode(text, addSpecialTokens: true)
-        // Some tokenizers close every text; a prompt goes on.
-        if let eos = tokenizer.eosID, ids.last == eos, tokenizer.encode(text).last != eos { ids.removeLast() }
-        return ids
-    }
 
     /// Tokens that end a completion.
     var stopIDs: [Int32] { checkpoint.stopIDs }
@@ -101,22 +80,7 @@ struct LoadedModel {
 
 extension Checkpoint {
     /// `bos_token`, `eos_token`, … as templates name them.
-    var templateVariables: [String: JSON] {
-        guard let tokenizer else { return [:] }
-        var variables: [String: JSON] = [:]
-        for (name, id) in [("bos_token", tokenizer.bosID), ("eos_token", tokenizer.eosID), ("pad_token", tokenizer.padID), ("unk_token", tokenizer.unknownID)] {
-            if let token = id.flatMap({ tokenizer.token($0) }) { variables[name] = .string(token) }
-        }
-        return variables
-    }
-
-    func tokens(of messages: [JSON], tokenizer: Tokenizer) throws -> [Int32] {
-        guard let chatTemplate else {
-            throw CommandError.badData(
-                path: path, reason: chatTemplateFault.map { "its chat template cannot be used: \($0)" } ?? "it has no chat template; give plain prompts, without --chat")
-        }
-        return tokenizer.encode(try chatTemplate.render(messages: messages, addGenerationPrompt: true, variables: templateVariables))
-    }
+    var templateVariables: [String: JSON] { tokenizer?.templateVariables ?? [:] }
 
     /// Tokens that end a completion, by config, generation config and tokenizer.
     var stopIDs: [Int32] {
@@ -126,25 +90,5 @@ extension Checkpoint {
         }
         if let id = tokenizer?.eosID { ids.insert(id) }
         return ids.sorted()
-    }
-}
-
-/// Text of a token stream as it grows: whole characters only.
-struct StreamDecoder {
-    private let tokenizer: Tokenizer
-    private var pending: [Int32] = []
-    /// Token before `pending`: some tokenizers decode the first token of a text differently.
-    private var before: [Int32] = []
-
-    init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
-
-    /// What `token` adds to the text; empty while a character is cut.
-    mutating func append(_ token: Int32) -> String {
-        pending.append(token)
-        let prefix = tokenizer.decode(before, skipSpecialTokens: true)
-        let whole = tokenizer.decode(before + pending, skipSpecialTokens: true)
-        guard !whole.hasSuffix("\u{FFFD}") || pending.count > 8 else { return "" }
-        (before, pending) = ([token], [])
-        return String(whole.unicodeScalars.dropFirst(prefix.unicodeScalars.count))
     }
 }
