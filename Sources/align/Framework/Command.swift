@@ -16,6 +16,7 @@ enum Registry {
             DPOCommand.self,
             IPOCommand.self,
             SFTCommand.self,
+            GenerateCommand.self,
             TokenizeCommand.self,
             InspectCommand.self,
             VerifyCommand.self,

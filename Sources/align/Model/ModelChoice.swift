@@ -59,9 +59,19 @@ struct ModelChoice {
         }
     }
 
-    /// Opens the checkpoint and reads its weights.
-    func load() throws -> LoadedModel {
+    /// Opens the checkpoint of a language model; its weights are read by `load`.
+    /// - Throws: `CommandError.badData` for a reward model.
+    func open() throws -> Checkpoint {
         let checkpoint = try Checkpoint.open(try resolve())
+        guard !checkpoint.config.scoresSequences else {
+            throw CommandError.badData(
+                path: checkpoint.path, reason: "found a reward model (\(checkpoint.config.architecture)), expected one that predicts tokens; name that with --model")
+        }
+        return checkpoint
+    }
+
+    /// Reads the weights.
+    func load(_ checkpoint: Checkpoint) throws -> LoadedModel {
         let compute = try compute()
         return LoadedModel(checkpoint: checkpoint, transformer: try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false))
     }
