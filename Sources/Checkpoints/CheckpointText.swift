@@ -31,7 +31,9 @@ public struct CheckpointText: Sendable {
         if path.hasSuffix(".safetensors") || path.hasSuffix(".json") {
             let folder = Files.parent(of: path)
             let names = try Files.names(in: folder)
-            guard names.contains("tokenizer.json") else { throw .notACheckpoint(path: path, found: "a file without tokenizer.json beside it", expected: expected) }
+            guard names.contains("tokenizer.json") else {
+                throw .notACheckpoint(path: path, found: "a file without tokenizer.json beside it", expected: expected)
+            }
             return try CheckpointText(folder: folder, names: names, path: path)
         }
         if !path.hasSuffix(".gguf") {

@@ -17,6 +17,7 @@ enum Registry {
             IPOCommand.self,
             SFTCommand.self,
             GenerateCommand.self,
+            ChatCommand.self,
             TokenizeCommand.self,
             InspectCommand.self,
             VerifyCommand.self,

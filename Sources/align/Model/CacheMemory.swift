@@ -19,6 +19,7 @@ enum CacheMemory {
         guard needed > limit else { return }
         throw .badValue(
             command: command, flag: "max-new-tokens", found: "\(sampling.maxNewTokens)",
-            expected: "fewer: a prompt of \(prompt) tokens and its completion take \(byteCount(needed)) of keys and values, this machine has \(byteCount(limit))")
+            expected: "fewer: keys and values of a prompt of \(prompt) tokens and its completion take \(byteCount(needed)), "
+                + "this machine has \(byteCount(limit))")
     }
 }

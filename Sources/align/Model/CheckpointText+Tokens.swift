@@ -14,8 +14,8 @@ extension CheckpointText {
     /// The chat template, for commands that cannot do without one.
     func requiredTemplate() throws(CommandError) -> ChatTemplate {
         guard let chatTemplate else {
-            throw .badData(
-                path: path, reason: chatTemplateFault.map { "its chat template cannot be used: \($0)" } ?? "it has no chat template; give plain prompts, without --chat")
+            let fault = chatTemplateFault.map { "its chat template cannot be used: \($0)" }
+            throw .badData(path: path, reason: fault ?? "it has no chat template; give plain prompts, without --chat")
         }
         return chatTemplate
     }

@@ -73,7 +73,8 @@ struct ModelChoice {
     /// Reads the weights.
     func load(_ checkpoint: Checkpoint) throws -> LoadedModel {
         let compute = try compute()
-        return LoadedModel(checkpoint: checkpoint, transformer: try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false))
+        let transformer = try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false)
+        return LoadedModel(checkpoint: checkpoint, transformer: transformer)
     }
 }
 

@@ -95,7 +95,8 @@ struct ModelSummary {
         rows.append(("ends with", checkpoint.stopIDs.map { id in checkpoint.tokenizer?.token(id).map { "\($0) (\(id))" } ?? "\(id)" }.joined(separator: ", ")))
         rows.append(("template", templateText))
         if let contentHash { rows.append(("hash", contentHash)) }
-        rows.append(("training", "about \(byteCount(memory(trains: true, recompute: false))) of memory with one row of \(grouped(rowTokens)) tokens (\(precision.rawValue), AdamW)"))
+        let training = byteCount(memory(trains: true, recompute: false))
+        rows.append(("training", "about \(training) of memory with one row of \(grouped(rowTokens)) tokens (\(precision.rawValue), AdamW)"))
         rows.append(("", "about \(byteCount(memory(trains: true, recompute: true))) with --recompute"))
         rows.append(("scoring", "about \(byteCount(memory(trains: false, recompute: false)))"))
         let width = rows.map(\.0.count).max() ?? 0

@@ -20,7 +20,7 @@ enum SamplingFlags {
             "max-new-tokens", in: 1...10_000_000, default: preset.maxNewTokens, expected: "a number of tokens, such as 128")
         sampling.temperature = try arguments.number("temperature", in: 0...100, default: preset.temperature, expected: "0, or 0.001 to 100")
         if sampling.temperature > 0, sampling.temperature < 1e-3 {
-            throw .badValue(command: arguments.usage.name, flag: "temperature", found: arguments.optionalText("temperature") ?? "", expected: "0, or 0.001 to 100")
+            throw .badValue(command: arguments.usage.name, flag: "temperature", found: "\(sampling.temperature)", expected: "0, or 0.001 to 100")
         }
         sampling.topP = try arguments.number("top-p", in: 0...1, default: preset.topP, expected: "a share from 0 to 1, such as 0.9")
         sampling.topK = try arguments.integer("top-k", in: 0...Int(Int32.max), default: preset.topK, expected: "a number of tokens, such as 50; 0 for all")
