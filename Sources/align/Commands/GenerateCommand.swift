@@ -5,6 +5,7 @@ import PreferenceData
 import Serialization
 import Tensors
 import Tokenizers
+import Training
 
 /// Continues prompts.
 struct GenerateCommand: Command {
@@ -14,6 +15,7 @@ struct GenerateCommand: Command {
             .list("prompt", "TEXT", "a prompt"),
             .list("prompts", "FILE", "prompts, one JSON object a line; shapes are detected"),
             .switched("chat", "texts are user messages to the model's chat template"),
+            .optional("columns", "prompt=A", "names of the columns in FILE"),
             .optional("on-bad-row", "stop|skip", "what to do about rows of FILE that cannot be read", default: "stop"),
         ] + SamplingFlags.flags(Sampling()) + ModelChoice.flags + [.switched("json", "print one JSON object for each prompt")],
         example: "align generate --chat --prompt \"Name three rivers.\" --temperature 0",
@@ -29,6 +31,7 @@ struct GenerateCommand: Command {
     let prompts: [String]
     let files: [String]
     let isChat: Bool
+    let columns: [String: String]
     let onBadRow: OnBadRow
     let sampling: Sampling
     let model: ModelChoice
@@ -38,6 +41,9 @@ struct GenerateCommand: Command {
         prompts = arguments.list("prompt")
         files = arguments.list("prompts")
         isChat = arguments.isOn("chat")
+        var settings = TrainingSettings(learningRate: 0)
+        settings.columns = arguments.optionalText("columns")
+        do throws(SettingError) { columns = try settings.columnNames() } catch { throw UsageError(error, command: Self.usage.name) }
         onBadRow = try arguments.choice("on-bad-row", default: .stop)
         sampling = try SamplingFlags.sampling(arguments, preset: Sampling())
         model = try ModelChoice(arguments)
@@ -49,7 +55,7 @@ struct GenerateCommand: Command {
 
     func run() async throws {
         let checkpoint = try model.open()
-        let read = try files.isEmpty ? nil : Records.prompts(files.map(RecordFile.parse), onBadRow: onBadRow)
+        let read = try files.isEmpty ? nil : Records.prompts(files.map(RecordFile.parse), columns: columns, onBadRow: onBadRow, seed: sampling.seed)
         if let report = read?.report, report.badRowCount > 0 { Output.warn("\(report.badRowCount) bad rows skipped; the first: \(report.badRows[0])") }
         let requests = try PromptRequest.read(
             texts: prompts, rows: read?.rows ?? [], isChat: isChat, checkpoint: checkpoint, command: Self.usage.name)

@@ -34,4 +34,21 @@ extension CheckpointText {
         if let eos = tokenizer.eosID, ids.last == eos, tokenizer.encode(text).last != eos { ids.removeLast() }
         return ids
     }
+
+    /// Tokens of a prompt and of the text that continues it. A token that would straddle both counts to the completion.
+    /// - Parameter isChat: The prompt is a user message, the completion the assistant's answer, its end of turn included.
+    func tokens(prompt: String, completion: String, isChat: Bool) throws -> (prompt: [Int32], completion: [Int32]) {
+        let (start, whole): ([Int32], [Int32])
+        if isChat {
+            let question: JSON = ["role": "user", "content": .string(prompt)], answer: JSON = ["role": "assistant", "content": .string(completion)]
+            let tokenizer = try requiredTokenizer()
+            start = try tokens(of: [question])
+            whole = tokenizer.encode(
+                try requiredTemplate().render(messages: [question, answer], addGenerationPrompt: false, variables: tokenizer.templateVariables))
+        } else {
+            (start, whole) = (try tokens(of: prompt), try tokens(of: prompt + completion))
+        }
+        let shared = zip(start, whole).prefix { $0.0 == $0.1 }.count
+        return (Array(whole[..<shared]), Array(whole[shared...]))
+    }
 }

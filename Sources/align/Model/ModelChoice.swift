@@ -31,7 +31,8 @@ struct ModelChoice {
     init(_ arguments: Arguments) throws(UsageError) {
         path = arguments.optionalText("model")
         arithmetic = arguments.usage.flag(named: "precision") == nil ? .auto : try arguments.choice("precision", default: .auto)
-        threads = arguments.usage.flag(named: "threads") == nil ? nil : try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected)
+        let takesThreads = arguments.usage.flag(named: "threads") != nil
+        threads = takesThreads ? try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected) : nil
     }
 
     /// The path of `--model`, or the default model's; that one is named, as nobody asked for it.
@@ -39,7 +40,9 @@ struct ModelChoice {
 
     static func resolve(_ path: String?) throws(CommandError) -> String {
         if let path {
-            guard fileExists(path) else { throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file)") }
+            guard fileExists(path) else {
+                throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file)")
+            }
             return path
         }
         guard let path = Checkpoint.defaultModel() else {
@@ -65,7 +68,8 @@ struct ModelChoice {
         let checkpoint = try Checkpoint.open(try resolve())
         guard !checkpoint.config.scoresSequences else {
             throw CommandError.badData(
-                path: checkpoint.path, reason: "found a reward model (\(checkpoint.config.architecture)), expected one that predicts tokens; name that with --model")
+                path: checkpoint.path,
+                reason: "found a reward model (\(checkpoint.config.architecture)), expected one that predicts tokens; name that with --model")
         }
         return checkpoint
     }
