@@ -65,3 +65,9 @@ final class Child {
     /// Runs it to its end.
     static func run(_ words: String..., input: String = "") throws -> Result { try Child(words, input: input).wait() }
 }
+
+extension [JSON] {
+    /// Those that are numbers, for comparing lists in one expression.
+    var numbers: [Double] { compactMap(\.double) }
+    var integers: [Int] { compactMap(\.int) }
+}

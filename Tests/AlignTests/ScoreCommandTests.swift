@@ -18,11 +18,11 @@ import Testing
 
     private func expect(_ score: JSON?, _ prompt: [Int32], _ completion: [Int32], sourceLocation: SourceLocation = #_sourceLocation) throws {
         let score = try #require(score, sourceLocation: sourceLocation)
-        let found = try #require(score["token_logprobs"]?.array?.compactMap(\.double), sourceLocation: sourceLocation)
+        let found = try #require(score["token_logprobs"]?.array?.numbers, sourceLocation: sourceLocation)
         let expected = try logProbs(prompt, completion)
         #expect(found == expected, "\(found) and \(expected)", sourceLocation: sourceLocation)
         #expect(score["logprob"]?.double == found.reduce(0, +), sourceLocation: sourceLocation)
-        #expect(score["tokens"]?.array?.compactMap(\.int) == completion.suffix(found.count).map { Int($0) }, sourceLocation: sourceLocation)
+        #expect(score["tokens"]?.array?.integers == completion.suffix(found.count).map { Int($0) }, sourceLocation: sourceLocation)
     }
 
     private func score(_ words: String...) throws -> [JSON] {
@@ -70,8 +70,8 @@ import Testing
     @Test("greedy completions score what generating them said") func generated() throws {
         let made = try Child.run(
             "generate", "--model", folder.model, "--precision", "fp32", "--prompt", "Q", "--temperature", "0", "--max-new-tokens", "12", "--json").json()[0]
-        let tokens = try #require(made["tokens"]?.array?.compactMap { $0.int.map { Int32($0) } })
-        let said = try #require(made["token_logprobs"]?.array?.compactMap(\.double)), scored = try logProbs([256, 81], tokens)
+        let tokens = try #require(made["tokens"]?.array?.integers.map { Int32($0) })
+        let said = try #require(made["token_logprobs"]?.array?.numbers), scored = try logProbs([256, 81], tokens)
         for (a, b) in zip(said, scored) { #expect(abs(a - b) < 1e-5, "\(a) and \(b)") }
     }
 

@@ -25,7 +25,9 @@ final class TinyFolder {
             }
         }
         if config.scoresSequences {
-            tensors.append(TensorSource(name: "score.weight", shape: [1, config.hiddenSize]) { (_, buffer) throws(CheckpointError) in buffer.update(repeating: 1) })
+            tensors.append(TensorSource(name: "score.weight", shape: [1, config.hiddenSize]) { (_, buffer) throws(CheckpointError) in
+                buffer.update(repeating: 1)
+            })
         }
         var extra = ["tokenizer.json": TinyFolder.tokenizer, "tokenizer_config.json": TinyFolder.tokenizerConfig].mapValues { Array($0.text().utf8) }
         if hasTemplate { extra["chat_template.jinja"] = Array(TinyFolder.template.utf8) }

@@ -1,9 +1,7 @@
 import Checkpoints
-import Foundation
 import Models
 import PreferenceData
 import Serialization
-import Tensors
 import Tokenizers
 import Training
 
