@@ -16,7 +16,7 @@ struct ChatCommand: Command {
             + SamplingFlags.flags(preset) + ModelChoice.flags,
         example: "align chat --system \"Answer in one sentence.\"",
         notes: """
-            One line is one message. /reset forgets the conversation, /exit or the end of input ends it; Ctrl-C stops an answer.
+            One line is one message. /reset forgets the conversation, /exit or the end of input ends it; Ctrl-C stops an answer, and between answers the chat.
             When the conversation outgrows the model's context, its oldest questions and answers are forgotten.
             """)
 
