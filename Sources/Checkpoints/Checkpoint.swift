@@ -10,11 +10,8 @@ public final class Checkpoint: Sendable {
     /// As given to `open`.
     public let path: String
     public let config: ModelConfig
-    /// `nil` where the checkpoint has no tokenizer.
-    public let tokenizer: Tokenizer?
-    public let chatTemplate: ChatTemplate?
-    /// Why a chat template that is there could not be used.
-    public let chatTemplateFault: String?
+    /// Tokenizer and chat template.
+    public let text: CheckpointText
     /// `generation_config.json`, an object.
     public let generationConfig: JSON?
     /// By Hugging Face name; `dtype` is the stored type.
@@ -66,38 +63,23 @@ public final class Checkpoint: Sendable {
     private init(folder: String, names: [String], weights: String? = nil) throws(CheckpointError) {
         path = weights ?? folder
         let configPath = Files.join(folder, "config.json")
-        let text = try InputFile.contents(configPath, limit: 16 << 20)
-        guard let object = try Files.parse(text, configPath).object else {
+        let configText = try InputFile.contents(configPath, limit: 16 << 20)
+        guard let object = try Files.parse(configText, configPath).object else {
             throw .invalidValue(file: configPath, line: 1, key: "config", found: "another JSON value", expected: "an object")
         }
-        config = try ModelConfig(ConfigValues(object: object, file: configPath, text: text))
+        config = try ModelConfig(ConfigValues(object: object, file: configPath, text: configText))
         let opened = try Self.safetensors(folder: folder, names: names, single: weights)
         self.weights = opened
         tensors = try Self.checked(opened, config: config, path: weights ?? folder)
 
-        func json(_ name: String) throws(CheckpointError) -> JSON? {
-            guard names.contains(name) else { return nil }
-            let path = Files.join(folder, name)
-            return try Files.parse(try InputFile.contents(path, limit: 256 << 20), path)
-        }
-        generationConfig = try json("generation_config.json").flatMap { $0.object == nil ? nil : $0 }
-        let tokenizerConfig = try json("tokenizer_config.json")
-        if let tokenizerJSON = try json("tokenizer.json") {
-            let file = Files.join(folder, "tokenizer.json")
-            do throws(TokenizerError) {
-                tokenizer = try Tokenizer(json: tokenizerJSON, config: tokenizerConfig, file: file)
-            } catch { throw .tokenizer(file: file, reason: "\(error)") }
+        if names.contains("generation_config.json") {
+            let path = Files.join(folder, "generation_config.json")
+            let json = try Files.parse(try InputFile.contents(path, limit: 256 << 20), path)
+            generationConfig = json.object == nil ? nil : json
         } else {
-            tokenizer = nil
+            generationConfig = nil
         }
-        var source = tokenizerConfig?["chat_template"]?.string
-        if let named = tokenizerConfig?["chat_template"]?.array {  // several, by name
-            source = named.first { $0["name"]?.string == "default" }?["template"]?.string
-        }
-        if names.contains("chat_template.jinja") {
-            source = String(decoding: try InputFile.contents(Files.join(folder, "chat_template.jinja"), limit: 16 << 20), as: UTF8.self)
-        }
-        (chatTemplate, chatTemplateFault) = Self.template(source)
+        text = try CheckpointText(folder: folder, names: names, path: path)
     }
 
     private init(path: String, gguf: String) throws(CheckpointError) {
@@ -108,20 +90,7 @@ public final class Checkpoint: Sendable {
         weights = .gguf(file, names: llama.names)
         tensors = try Self.checked(weights, config: config, path: gguf)
         generationConfig = nil
-        if let vocabulary = try GGUFLlama.vocabulary(file) {
-            do throws(TokenizerError) {
-                tokenizer = try Tokenizer(vocabulary: vocabulary, file: gguf)
-            } catch { throw .tokenizer(file: gguf, reason: "\(error)") }
-        } else {
-            tokenizer = nil
-        }
-        (chatTemplate, chatTemplateFault) = Self.template(file.metadata["tokenizer.chat_template"]?.string)
-    }
-
-    /// A template that cannot be used is no reason not to open the weights: the fault is kept for whoever needs it.
-    private static func template(_ source: String?) -> (ChatTemplate?, String?) {
-        guard let source else { return (nil, nil) }
-        do throws(TemplateError) { return (try ChatTemplate(source: source), nil) } catch { return (nil, "\(error)") }
+        text = try CheckpointText(gguf: file, path: path)
     }
 
     private static func safetensors(folder: String, names: [String], single: String?) throws(CheckpointError) -> Weights {
@@ -181,6 +150,17 @@ public final class Checkpoint: Sendable {
             }
         }
         return tensors
+    }
+
+    /// `nil` where the checkpoint has no tokenizer.
+    public var tokenizer: Tokenizer? { text.tokenizer }
+    public var chatTemplate: ChatTemplate? { text.chatTemplate }
+    /// Why a chat template that is there could not be used.
+    public var chatTemplateFault: String? { text.chatTemplateFault }
+
+    /// The files that hold the weights, in the order of their paths.
+    public var weightFiles: [(path: String, bytes: Int)] {
+        weights.files.map { (path: $0.path, bytes: $0.size) }.sorted { $0.path < $1.path }
     }
 
     /// Reads a tensor as `Float`, row-major in the Hugging Face layout: converts and dequantises, and puts the q and k rows of a GGUF file

@@ -36,9 +36,13 @@ public final class Generator {
     }
 
     /// Completions of every prompt, `samplesPerPrompt` of each, prompt by prompt.
-    /// - Parameter onToken: Called with the completion's index and each token as it is drawn; false ends that completion.
+    /// - Parameters:
+    ///   - firstPrompt: What `prompts[0]` counts as, for callers that give many prompts in parts: draws are those of one call.
+    ///   - onToken: Called with the completion's index and each token as it is drawn; false ends that completion.
     /// - Throws: `ModelError.contextTooLong` for a prompt that leaves no room, `.tokenOutOfRange`.
-    public func generate(prompts: [[Int32]], sampling: Sampling, onToken: ((Int, Int32) -> Bool)? = nil) throws -> [Completion] {
+    public func generate(
+        prompts: [[Int32]], firstPrompt: Int = 0, sampling: Sampling, onToken: ((Int, Int32) -> Bool)? = nil
+    ) throws -> [Completion] {
         let samples = max(sampling.samplesPerPrompt, 1)
         var results = [Completion](repeating: Completion(tokens: [], logProbs: [], finishReason: .length), count: prompts.count * samples)
         guard sampling.maxNewTokens > 0 else { return results }
@@ -55,7 +59,7 @@ public final class Generator {
                 rows += more
                 end += 1
             }
-            for (index, completion) in try wave(prompts, first..<end, samples: samples, rows: rows, sampling: sampling, onToken: onToken) {
+            for (index, completion) in try wave(prompts, first..<end, firstPrompt, samples: samples, rows: rows, sampling: sampling, onToken: onToken) {
                 results[index] = completion
             }
             first = end
@@ -66,7 +70,7 @@ public final class Generator {
     private func limit(_ prompt: [Int32], _ sampling: Sampling) -> Int { min(sampling.maxNewTokens, model.config.maxPositions - prompt.count) }
 
     private func wave(
-        _ prompts: [[Int32]], _ range: Range<Int>, samples: Int, rows: Int, sampling: Sampling, onToken: ((Int, Int32) -> Bool)?
+        _ prompts: [[Int32]], _ range: Range<Int>, _ firstPrompt: Int, samples: Int, rows: Int, sampling: Sampling, onToken: ((Int, Int32) -> Bool)?
     ) throws -> [(Int, Completion)] {
         let cache = KeyValueCache(layers: model.config.layers, rows: rows, width: model.keyValueWidth)
         var active: [Sequence] = []
@@ -94,7 +98,7 @@ public final class Generator {
                 let length = limit(prompts[p], sampling)
                 var sequence = Sequence(
                     index: p * samples + s, prompt: prompts[p], promptRows: promptRows, ownRows: rowsFor(length), limit: length,
-                    stream: UInt64(p) << 20 | UInt64(s))
+                    stream: UInt64(firstPrompt + p) << 20 | UInt64(s))
                 if advance(&sequence, logits, row: 0) { active.append(sequence) } else { finished.append((sequence.index, sequence.completion)) }
             }
         }

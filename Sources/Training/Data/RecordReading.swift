@@ -20,7 +20,7 @@ extension TrainingSettings {
     var readerPolicy: OnBadRow { onBadRow == .skip ? .skip : .stop }
 
     /// `--columns prompt=question,chosen=better` as a table.
-    func columnNames() throws(SettingError) -> [String: String] {
+    public func columnNames() throws(SettingError) -> [String: String] {
         var names: [String: String] = [:]
         for part in (columns ?? "").split(separator: ",") {
             let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)

@@ -245,7 +245,7 @@ extension Content {
 
 extension Message {
     /// The message as a template sees it, with all members that the record had.
-    var json: JSON {
+    public var json: JSON {
         var object = raw.object ?? JSONObject()
         object["role"] = .string(role)
         object["content"] = .string(content)

@@ -59,8 +59,9 @@ struct DoctorCommand: Command {
             return Finding(name: "kernels \(path.rawValue)", text: text, isFault: !(error < 1e-4))
         }
         findings.append(Finding(name: "precision auto", text: compute.defaultPrecision.rawValue))
+        let asked = ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"].map { ", as OPENBLAS_CORETYPE=\($0) asks" } ?? ""
         let own = compute.floatProducts == .own
-        findings.append(Finding(name: "fp32 products", text: (own ? "own kernels; OpenBLAS would use its " : "OpenBLAS, its ") + "\(OpenBLAS.core) kernels"))
+        findings.append(Finding(name: "fp32 products", text: (own ? "own kernels; OpenBLAS would use its " : "OpenBLAS, its ") + "\(OpenBLAS.core) kernels" + asked))
         return findings
     }
 

@@ -10,6 +10,8 @@ enum CommandError: ExitCoded, Equatable {
     case cannotWrite(path: String, reason: String)
     /// The run was told to stop and has saved what it had.
     case interrupted(run: String?)
+    /// A command that prints as it goes was told to stop; what is printed is whole.
+    case stopped(done: Int, of: Int, what: String)
     /// Some checks failed; they have been printed.
     case failed
     /// Nothing to do was found.
@@ -20,7 +22,7 @@ enum CommandError: ExitCoded, Equatable {
         case .noModel, .missingFile, .nothingRan: .noInput
         case .unreadable, .cannotWrite: .io
         case .badLine, .badData: .data
-        case .interrupted: .interrupted
+        case .interrupted, .stopped: .interrupted
         case .failed: .failed
         }
     }
@@ -42,6 +44,7 @@ extension CommandError: CustomStringConvertible {
         case let .cannotWrite(path, reason): "\(path): cannot be written: \(reason)."
         case let .interrupted(run):
             "interrupted; everything up to the last step is saved." + (run.map { " Go on with --resume --out \($0)." } ?? "")
+        case let .stopped(done, all, what): "interrupted after \(done) of \(all) \(what)."
         case .failed: ""
         case let .nothingRan(path): "\(path): nothing that this build can check was found, or nothing of it could run."
         }

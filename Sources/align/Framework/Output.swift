@@ -26,6 +26,8 @@ enum Output {
 
     /// Writes a line to standard error; nobody may be reading it, and that is fine.
     static func note(_ text: String) { try? write(text + "\n", to: STDERR_FILENO) }
+    /// Asks for input, on standard error, the line left open.
+    static func prompt(_ text: String) { try? write(text, to: STDERR_FILENO) }
     static func warn(_ text: String) { note("warning: " + text) }
 
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
@@ -51,12 +53,16 @@ enum Output {
 /// Whether the user, or a scheduler, has asked the process to stop: SIGINT and SIGTERM, once to save and stop, twice to stop at once.
 enum Interrupt {
     private static let requests = Atomic<Int>(0)
+    private static let isQuiet = Atomic<Bool>(false)
 
     static var isRequested: Bool { requests.load(ordering: .relaxed) > 0 }
 
     /// From here on the signals only set the flag; the second one ends the process.
-    static func install() {
-        requests.store(0, ordering: .relaxed)  // also makes the flag exist before a handler touches it
+    /// - Parameter quietly: Without a notice, where stopping is nothing unusual.
+    static func install(quietly: Bool = false) {
+        // Storing also makes both exist before a handler touches them.
+        requests.store(0, ordering: .relaxed)
+        isQuiet.store(quietly, ordering: .relaxed)
         for number in [SIGINT, SIGTERM] { signal(number, handler) }
     }
 
@@ -69,6 +75,7 @@ enum Interrupt {
     private static let handler: @convention(c) (Int32) -> Void = { _ in
         // Only what a signal handler may do: an atomic and write(2).
         if Interrupt.requests.add(1, ordering: .relaxed).newValue >= 2 { _exit(ExitCode.interrupted.rawValue) }
+        if Interrupt.isQuiet.load(ordering: .relaxed) { return }
         let text: StaticString = "\ninterrupted: saving and stopping; once more to stop at once\n"
         _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
     }

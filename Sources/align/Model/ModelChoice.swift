@@ -31,7 +31,8 @@ struct ModelChoice {
     init(_ arguments: Arguments) throws(UsageError) {
         path = arguments.optionalText("model")
         arithmetic = arguments.usage.flag(named: "precision") == nil ? .auto : try arguments.choice("precision", default: .auto)
-        threads = arguments.usage.flag(named: "threads") == nil ? nil : try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected)
+        let takesThreads = arguments.usage.flag(named: "threads") != nil
+        threads = takesThreads ? try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected) : nil
     }
 
     /// The path of `--model`, or the default model's; that one is named, as nobody asked for it.
@@ -39,7 +40,9 @@ struct ModelChoice {
 
     static func resolve(_ path: String?) throws(CommandError) -> String {
         if let path {
-            guard fileExists(path) else { throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file)") }
+            guard fileExists(path) else {
+                throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file)")
+            }
             return path
         }
         guard let path = Checkpoint.defaultModel() else {
@@ -59,41 +62,32 @@ struct ModelChoice {
         }
     }
 
-    /// Opens the checkpoint and reads its weights.
-    func load() throws -> LoadedModel {
+    /// Opens the checkpoint of a language model; its weights are read by `load`.
+    /// - Throws: `CommandError.badData` for a reward model.
+    func open() throws -> Checkpoint {
         let checkpoint = try Checkpoint.open(try resolve())
+        guard !checkpoint.config.scoresSequences else {
+            throw CommandError.badData(
+                path: checkpoint.path,
+                reason: "found a reward model (\(checkpoint.config.architecture)), expected one that predicts tokens; name that with --model")
+        }
+        return checkpoint
+    }
+
+    /// Reads the weights.
+    func load(_ checkpoint: Checkpoint) throws -> LoadedModel {
         let compute = try compute()
-        return LoadedModel(checkpoint: checkpoint, transformer: try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false))
+        let transformer = try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false)
+        return LoadedModel(checkpoint: checkpoint, transformer: transformer)
     }
 }
 
-/// A model in memory, with what turns text into its tokens and back.
+/// A model in memory.
 struct LoadedModel {
     let checkpoint: Checkpoint
     let transformer: Transformer
 
     var compute: Compute { transformer.compute }
-
-    func tokenizer() throws(CommandError) -> Tokenizer {
-        guard let tokenizer = checkpoint.tokenizer else {
-            throw .badData(path: checkpoint.path, reason: "it has no tokenizer, which text needs; put tokenizer.json beside the weights")
-        }
-        return tokenizer
-    }
-
-    /// Tokens of a conversation up to where the assistant's next turn begins.
-    func tokens(of messages: [JSON]) throws -> [Int32] {
-        try checkpoint.tokens(of: messages, tokenizer: try tokenizer())
-    }
-
-    /// Tokens of raw text, with the begin-of-sequence token where the tokenizer adds one.
-    func tokens(of text: String) throws -> [Int32] {
-        let tokenizer = try tokenizer()
-        var ids = tokenizer.encode(text, addSpecialTokens: true)
-        // Some tokenizers close every text; a prompt goes on.
-        if let eos = tokenizer.eosID, ids.last == eos, tokenizer.encode(text).last != eos { ids.removeLast() }
-        return ids
-    }
 
     /// Tokens that end a completion.
     var stopIDs: [Int32] { checkpoint.stopIDs }
@@ -101,22 +95,7 @@ struct LoadedModel {
 
 extension Checkpoint {
     /// `bos_token`, `eos_token`, … as templates name them.
-    var templateVariables: [String: JSON] {
-        guard let tokenizer else { return [:] }
-        var variables: [String: JSON] = [:]
-        for (name, id) in [("bos_token", tokenizer.bosID), ("eos_token", tokenizer.eosID), ("pad_token", tokenizer.padID), ("unk_token", tokenizer.unknownID)] {
-            if let token = id.flatMap({ tokenizer.token($0) }) { variables[name] = .string(token) }
-        }
-        return variables
-    }
-
-    func tokens(of messages: [JSON], tokenizer: Tokenizer) throws -> [Int32] {
-        guard let chatTemplate else {
-            throw CommandError.badData(
-                path: path, reason: chatTemplateFault.map { "its chat template cannot be used: \($0)" } ?? "it has no chat template; give plain prompts, without --chat")
-        }
-        return tokenizer.encode(try chatTemplate.render(messages: messages, addGenerationPrompt: true, variables: templateVariables))
-    }
+    var templateVariables: [String: JSON] { tokenizer?.templateVariables ?? [:] }
 
     /// Tokens that end a completion, by config, generation config and tokenizer.
     var stopIDs: [Int32] {
@@ -126,25 +105,5 @@ extension Checkpoint {
         }
         if let id = tokenizer?.eosID { ids.insert(id) }
         return ids.sorted()
-    }
-}
-
-/// Text of a token stream as it grows: whole characters only.
-struct StreamDecoder {
-    private let tokenizer: Tokenizer
-    private var pending: [Int32] = []
-    /// Token before `pending`: some tokenizers decode the first token of a text differently.
-    private var before: [Int32] = []
-
-    init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
-
-    /// What `token` adds to the text; empty while a character is cut.
-    mutating func append(_ token: Int32) -> String {
-        pending.append(token)
-        let prefix = tokenizer.decode(before, skipSpecialTokens: true)
-        let whole = tokenizer.decode(before + pending, skipSpecialTokens: true)
-        guard !whole.hasSuffix("\u{FFFD}") || pending.count > 8 else { return "" }
-        (before, pending) = ([token], [])
-        return String(whole.unicodeScalars.dropFirst(prefix.unicodeScalars.count))
     }
 }
