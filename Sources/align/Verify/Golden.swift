@@ -81,6 +81,13 @@ struct GoldenNode {
         return array.enumerated().map { GoldenNode(file: file, path: "\(path)/\($0.offset)", json: $0.element) }
     }
 
+    /// The number under `tolerance` (or another key), where there is one: in words it is the README's, which is built in.
+    func tolerance(_ key: String = "tolerance", default builtIn: Double) -> Double {
+        guard let node = optional(key), let value = node.json.double, value >= 0 else { return builtIn }
+        node.markRead()
+        return value
+    }
+
     /// The value and all below it count as compared.
     func markRead() { file.read.insert(path) }
 

@@ -17,6 +17,10 @@ struct VerifyCase: Sendable, Equatable {
     var detail: String
 
     static func skipped(_ name: String, _ reason: String) -> VerifyCase { VerifyCase(name: name, verdict: .skipped, detail: reason) }
+    /// What a golden is about, or was made from, is not there.
+    static func missing(_ name: String, _ file: String, remedy: String? = nil) -> VerifyCase {
+        skipped(name, "skipped: file missing (\(file)\(remedy.map { "; \($0)" } ?? ""))")
+    }
     static func notYet(_ name: String, _ reason: String = "") -> VerifyCase { VerifyCase(name: name, verdict: .notYet, detail: reason) }
 
     /// `passed   models/llama logits    error 4.1e-06 of 1e-04   logits`

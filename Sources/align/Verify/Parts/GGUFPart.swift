@@ -30,11 +30,15 @@ struct GGUFPart: VerifyPart {
     // MARK: Tiny files
 
     private func files(_ file: GoldenFile, _ folder: String, _ context: VerifyContext) throws {
-        let tolerance = Tolerance.absolute(try file.root.optional("tolerance")?.number() ?? 1e-4)
+        let tolerance = Tolerance.absolute(file.root.tolerance(default: 1e-4))
         let listed = try file.root.member("files").members()
         for (name, node) in listed {
             context.guarded("gguf/\(name)") {
                 let path = "\(folder)/\(name)"
+                guard fileExists(path) else {
+                    node.markRead()
+                    return context.report(.missing("gguf/\(name)", path))
+                }
                 let gguf = try GGUFFile(path: path)
                 guard let architecture = gguf.metadata["general.architecture"]?.string else {
                     throw GoldenError.missing(file: path, path: "general.architecture")
@@ -149,7 +153,7 @@ struct RealModelGolden {
         guard let path = context.model ?? cached, fileExists(path) else {
             for node in try file.root.member("prompts").elements() { node.markRead() }
             for key in ["bytes", "rope_theta", "max_abs_logit_difference_to_transformers_gguf_reader"] { file.root.optional(key)?.markRead() }
-            context.report(.skipped(name, "skipped: file missing (\(wanted); fetch it with .ci/model or name it with --model)"))
+            context.report(.missing(name, wanted, remedy: "fetch it with .ci/model or name it with --model"))
             return
         }
         if !isFolder(path) { context.test("\(name) file") { try compareFile(path, &$0) } }

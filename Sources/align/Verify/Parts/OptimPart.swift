@@ -14,24 +14,17 @@ struct OptimPart: VerifyPart {
         for name in entries(of: folder) where name.hasSuffix(".json") {
             let path = "\(folder)/\(name)"
             context.guarded("optim/\(name)") {
-                switch name {
-                case "optimizers.json":
-                    let file = try GoldenFile(path)
+                let file = try GoldenFile(path)
+                if file.json["initial"] != nil || file.json["grads"] != nil {
                     try optimizers(file, context)
-                    context.remember(uncompared: file.uncompared(), of: "optim/\(name)")
-                case "schedules.json":
-                    let file = try GoldenFile(path)
+                } else if file.json["cases"]?.array?.contains(where: { $0["lr"] != nil }) ?? false {
                     try schedules(file, context)
-                    context.remember(uncompared: file.uncompared(), of: "optim/\(name)")
-                default: UncoveredPart.report(path, as: "optim/\(name.dropLast(5))", context)
+                } else {
+                    return UncoveredPart.report(path, as: "optim/\(name.dropLast(5))", context)
                 }
+                context.remember(uncompared: file.uncompared(), of: "optim/\(name)")
             }
         }
-    }
-
-    private func stated(_ file: GoldenFile) -> Double {
-        guard let node = file.root.optional("tolerance"), let value = try? node.number() else { return Self.tolerance }
-        return value
     }
 
     // MARK: Optimizers
@@ -42,7 +35,7 @@ struct OptimPart: VerifyPart {
         guard gradients.allSatisfy({ $0.count == initial.count }) else {
             throw GoldenError.wrongKind(file: file.path, path: "/grads", found: "rows of another length", expected: "\(initial.count) numbers each")
         }
-        let tolerance = stated(file)
+        let tolerance = file.root.tolerance(default: Self.tolerance)
         for (index, node) in try file.root.member("cases").elements().enumerated() {
             let kind = try node.member("optimizer").text()
             let extras = (node.json["max_grad_norm"] == nil ? "" : " clipped") + (node.json["lr_per_step"] == nil ? "" : " scheduled")
@@ -139,7 +132,7 @@ struct OptimPart: VerifyPart {
     ]
 
     private func schedules(_ file: GoldenFile, _ context: VerifyContext) throws {
-        let tolerance = stated(file)
+        let tolerance = file.root.tolerance(default: Self.tolerance)
         for node in try file.root.member("cases").elements() {
             let word = try node.member("name").text()
             let parameters = try node.member("params")

@@ -10,8 +10,7 @@ struct RotaryPart: VerifyPart {
         for name in entries(of: folder) where name.hasSuffix(".json") {
             context.guarded("rope/\(name)") {
                 let file = try GoldenFile("\(folder)/\(name)")
-                let tolerance = try file.root.optional("tolerance").flatMap { $0.json.double } ?? 1e-6
-                _ = try? file.root.member("tolerance").number()
+                let tolerance = file.root.tolerance(default: 1e-6)
                 for (index, node) in try file.root.member("cases").elements().enumerated() {
                     let label = node.json["name"]?.string ?? "\(index)"
                     let length = node.json["seq_len"]?.int.map { " at \($0)" } ?? ""
