@@ -25,7 +25,9 @@ final class GoldenFile {
 
     init(_ path: String) throws(GoldenError) {
         self.path = path
-        guard let data = FileManager.default.contents(atPath: path) else { throw .unreadable(file: path, reason: "no such file") }
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw .unreadable(file: path, reason: fileExists(path) ? "it cannot be read" : "no such file")
+        }
         do throws(JSONError) { json = try JSON.parse(data) } catch { throw .unreadable(file: path, reason: "not JSON: \(error)") }
     }
 

@@ -95,7 +95,7 @@ struct PreferenceLossGolden {
         func beta() throws -> Double { try parameters.member("beta").number() }
         switch (type, given) {
         case ("sigmoid", ["beta"]): return .pairs(DPO(beta: try beta()))
-        case ("cdpo", ["beta", "label_smoothing"]):
+        case ("cdpo", ["beta", "label_smoothing"]), ("sigmoid", ["beta", "label_smoothing"]):
             return .pairs(DPO(beta: try beta(), labelSmoothing: try parameters.member("label_smoothing").number()))
         case ("ipo", ["beta"]): return .pairs(IPO(beta: try beta(), norm: .mean))
         case ("ipo_sum", ["beta"]): return .pairs(IPO(beta: try beta(), norm: .sum))
@@ -137,7 +137,8 @@ struct PreferenceLossGolden {
         }
         // One pair at a time: per-example losses and rewards.
         let alone = try (0..<B).map { i in
-            try pairs(PairLogProbs(logProbs: Ragged(rows: [Array(policy[i]), Array(policy[B + i])]), reference: [reference.sum(i), reference.sum(B + i)]), step: StepTotals(pairs: 1))
+            let rows = Ragged(rows: [Array(policy[i]), Array(policy[B + i])])
+            return try pairs(PairLogProbs(logProbs: rows, reference: [reference.sum(i), reference.sum(B + i)]), step: StepTotals(pairs: 1))
         }
         if case .pairs = kind, let golden = node.optional("per_example_loss") {
             recorder.compare("per_example_loss", alone.map(\.value), golden: try golden.numbers(), lossTolerance)

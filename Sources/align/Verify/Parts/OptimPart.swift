@@ -73,19 +73,22 @@ struct OptimPart: VerifyPart {
         var scale = initial.map(abs)
         for step in 0..<min(gradients.count, golden.count) {
             guard golden[step].count == initial.count else {
-                throw GoldenError.wrongKind(
-                    file: node.file.path, path: node.path + "/parameters_after_step/\(step)", found: "\(golden[step].count) numbers", expected: "\(initial.count)")
+                let place = node.path + "/parameters_after_step/\(step)"
+                throw GoldenError.wrongKind(file: node.file.path, path: place, found: "\(golden[step].count) numbers", expected: "\(initial.count)")
             }
             for i in initial.indices { scale[i] += abs(golden[step][i] - (step > 0 ? golden[step - 1][i] : initial[i])) }
             policy.gradients.base.update(from: gradients[step].map { Float($0) }, count: initial.count)
             let norm = optimizer.gradientNorm(of: policy)
             if let norms {
-                guard norms.count == golden.count else { throw GoldenError.wrongKind(file: node.file.path, path: node.path, found: "\(norms.count) norms", expected: "\(golden.count)") }
+                guard norms.count == golden.count else {
+                    throw GoldenError.wrongKind(file: node.file.path, path: node.path, found: "\(norms.count) norms", expected: "\(golden.count)")
+                }
                 recorder.compare("norm before clipping in step \(step)", norm, golden: norms[step], .relative(tolerance))
             }
             optimizer.update(policy, learningRate: rates.map { $0.indices.contains(step) ? $0[step] : .nan } ?? rate, gradientNorm: norm)
             for i in initial.indices {
-                recorder.compare("parameter \(i) after step \(step)", Double(policy.weights.base[i]), golden: golden[step][i], scaled(tolerance, golden[step][i], scale[i]))
+                let limit = scaled(tolerance, golden[step][i], scale[i])
+                recorder.compare("parameter \(i) after step \(step)", Double(policy.weights.base[i]), golden: golden[step][i], limit)
             }
         }
         let state = try node.member("final_state")
@@ -153,7 +156,8 @@ struct OptimPart: VerifyPart {
                 let golden = try node.member("lr").numbers()
                 for (step, rate) in golden.enumerated() {
                     // A cosine's end is 0 but for rounding.
-                    recorder.compare("rate of step \(step)", schedule.rate(at: step), golden: rate, .absolute(tolerance * max(abs(rate), 1e-9 * abs(schedule.peak))))
+                    let limit = Tolerance.absolute(tolerance * max(abs(rate), 1e-9 * abs(schedule.peak)))
+                    recorder.compare("rate of step \(step)", schedule.rate(at: step), golden: rate, limit)
                 }
             }
         }
