@@ -131,7 +131,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
                 let count = min(group * 32, n - first * 32)
                 for panel in 0..<(count + 31) / 32 { pack(kernels, first + panel, Int32(min(32, count - panel * 32)), packed + panel * 32 * k) }
                 for rows in Swift.stride(from: 0, to: x.rows, by: productRows) {
-                    kernels.pointee.gemm_f32(x.pointer + rows * x.stride, x.stride, packed, y.pointer + rows * y.stride + first * 32, y.stride,
+                    kernels.pointee.gemm_f32(x.pointer + rows * x.stride, x.stride, packed, Int32(k), y.pointer + rows * y.stride + first * 32, y.stride,
                         Int32(min(productRows, x.rows - rows)), Int32(count), Int32(k), accumulate ? 1 : 0)
                 }
             }

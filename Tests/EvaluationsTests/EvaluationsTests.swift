@@ -6,14 +6,14 @@ import Testing
 @Suite("Pairwise accuracy") struct PairwiseAccuracyTests {
     @Test("ties count one half") func ties() {
         // 2 wins, 1 tie, 1 loss: (2 + ½)/4 = 0.625; margins 1, 2, 0, −1: mean 0.5
-        let accuracy = PairwiseAccuracy([(1, 0), (3, 1), (2, 2), (0, 1)])
+        let accuracy = PairwiseAccuracy([(chosen: 1, rejected: 0), (chosen: 3, rejected: 1), (chosen: 2, rejected: 2), (chosen: 0, rejected: 1)])
         #expect(accuracy == PairwiseAccuracy(wins: 2, ties: 1, losses: 1, meanMargin: 0.5))
         #expect(accuracy.accuracy == 0.625)
     }
 
     @Test("an untrained policy, which is its own reference, has one half") func undecided() {
-        #expect(PairwiseAccuracy((0..<40).map { _ in (0.0, 0.0) }).accuracy == 0.5)
-        #expect(PairwiseAccuracy([]).accuracy == 0.5 && PairwiseAccuracy([]).interval() == 0...1)
+        #expect(PairwiseAccuracy((0..<40).map { _ in (chosen: 0.0, rejected: 0.0) }).accuracy == 0.5)
+        #expect(PairwiseAccuracy([(chosen: Double, rejected: Double)]()).accuracy == 0.5 && PairwiseAccuracy([(chosen: Double, rejected: Double)]()).interval() == 0...1)
     }
 
     @Test("Wilson's interval, worked by hand") func wilson() {

@@ -6,7 +6,7 @@ import Tensors
 
 /// A small Llama with weights large enough that every mistake shows.
 func tinyConfig(
-    layers: Int = 2, vocabulary: Int = 61, window: Int? = nil, tied: Bool = true, heads: Int = 4, keyValueHeads: Int = 2, headSize: Int = 12
+    layers: Int = 2, vocabulary: Int = 61, window: Int? = nil, tied: Bool = true, heads: Int = 4, keyValueHeads: Int = 2, headSize: Int = 40
 ) throws -> ModelConfig {
     var json: JSON = [
         "architectures": [window == nil ? "LlamaForCausalLM" : "MistralForCausalLM"], "model_type": window == nil ? "llama" : "mistral",

@@ -86,9 +86,9 @@ import Testing
                 if bytes.isEmpty { bytes = [0x1f] }
             }
             do {
-                let count = try Inflate.gunzip(bytes, limit: 5000).count
+                let count = try Inflate.gunzip(bytes, limit: 5000).count  // it throws nothing but InflateError
                 #expect(count <= 5000, "round \(round): \(count) bytes")
-            } catch { #expect(error is InflateError, "round \(round): \(error)") }
+            } catch {}
         }
     }
 
@@ -119,7 +119,7 @@ import Testing
                 for bit in 0..<8 {
                     var bytes = source
                     bytes[i] ^= 1 << UInt8(bit)
-                    do { #expect(try Inflate.gunzip(bytes, limit: 1 << 16).count <= 1 << 16) } catch { #expect(error is InflateError) }
+                    do { #expect(try Inflate.gunzip(bytes, limit: 1 << 16).count <= 1 << 16) } catch {}  // typed: nothing but InflateError
                 }
             }
         }

@@ -9,7 +9,7 @@
 
 // Products that attention needs, on the calling thread; see kernels.h.
 typedef void (*align_pack_f32_fn)(const float *src, ptrdiff_t ld, int n, int k, int transposed, float *dst);
-typedef void (*align_gemm_f32_fn)(const float *a, ptrdiff_t lda, const float *bpacked, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
+typedef void (*align_gemm_f32_fn)(const float *a, ptrdiff_t lda, const float *packed, int packed_k, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
 
 typedef struct align_adamw {
     float learning_rate, beta1, beta2, epsilon, weight_decay;

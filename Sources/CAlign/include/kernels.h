@@ -14,7 +14,8 @@ typedef struct align_kernels {
     int tile;  // rows that the innermost loop takes together: row blocks do well to be multiples of it
     // B packed as [n/32][k][32]; columns past n are zero. Element (k, n) of B is src[n * ld + k], or src[k * ld + n] if transposed.
     void (*pack_f32)(const float *src, ptrdiff_t ld, int n, int k, int transposed, float *dst);
-    void (*gemm_f32)(const float *a, ptrdiff_t lda, const float *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
+    // packed_k: the k that B was packed with; k may be less, its first ones.
+    void (*gemm_f32)(const float *a, ptrdiff_t lda, const float *packed, int packed_k, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
     // A is given transposed: element (m, k) is a[k * lda + m].
     void (*gemm_f32_ta)(const float *a, ptrdiff_t lda, const float *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
     // bf16: k is padded with zeros to a multiple of 32, in A's rows by the caller and in B here; panels are [k/2][32][2].
