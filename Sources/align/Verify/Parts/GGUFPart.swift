@@ -75,6 +75,9 @@ struct GGUFPart: VerifyPart {
         if fileExists(source + "/golden.safetensors") {
             let tensors = try GoldenTensors(source + "/golden.safetensors")
             let shape = try tensors.shape("logits")
+            guard shape.count == 3 else {
+                throw GoldenError.wrongKind(file: tensors.file.path, path: "logits", found: "of shape \(shape)", expected: "three dimensions")
+            }
             let row = try tensors.integers("input_ids", shape: Array(shape.prefix(2))).prefix(shape[1])
             recorder.equal("input_ids", ids.map { Int($0) }, golden: Array(row.prefix(ids.count)))
             let other = try tensors.floats("logits")

@@ -40,7 +40,7 @@ struct PreferenceLossGolden {
         B = try root.member("B").integer()
         T = try root.member("T").integer()
         let mask = try root.member("mask").integerRows()
-        guard B > 0, mask.count == 2 * B else {
+        guard B > 0, mask.count.isMultiple(of: 2), mask.count / 2 == B else {
             throw GoldenError.wrongKind(file: file.path, path: "/mask", found: "\(mask.count) rows", expected: "2·B = \(2 * B)")
         }
         var lengths: [Int] = []

@@ -32,7 +32,7 @@ struct OptimPart: VerifyPart {
     private func optimizers(_ file: GoldenFile, _ context: VerifyContext) throws {
         let initial = try file.root.member("initial").numbers()
         let gradients = try file.root.member("grads").rows()
-        guard gradients.allSatisfy({ $0.count == initial.count }) else {
+        guard !initial.isEmpty, gradients.allSatisfy({ $0.count == initial.count }) else {
             throw GoldenError.wrongKind(file: file.path, path: "/grads", found: "rows of another length", expected: "\(initial.count) numbers each")
         }
         let tolerance = file.root.tolerance(default: Self.tolerance)
@@ -108,6 +108,9 @@ struct OptimPart: VerifyPart {
 
     private func clip(_ node: GoldenNode, tolerance: Double, _ context: VerifyContext) throws {
         let tensors = try node.member("tensors").elements().map { try $0.flattened() }
+        guard !tensors.isEmpty, tensors.allSatisfy({ !$0.isEmpty }) else {
+            throw GoldenError.wrongKind(file: node.file.path, path: node.path + "/tensors", found: "empty ones", expected: "numbers")
+        }
         for golden in try node.member("cases").elements() {
             let limit = try golden.member("max_norm").number()
             context.test("optim/clipping to \(short(limit))") { recorder in
