@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import Serialization
 import Testing
@@ -56,7 +57,7 @@ struct GoldenTarget: Sendable, CustomTestStringConvertible {
 
     static let tensors: [GoldenTarget] = [
         GoldenTarget(part: "models", files: ["models/llama-f16", "models/llama-f16/golden.safetensors"], samples: 8),
-        GoldenTarget(part: "models", files: ["models/mistral", "models/mistral/golden.safetensors"], samples: 8),
+        GoldenTarget(part: "models", files: ["models/mistral", "models/mistral/golden.safetensors"], samples: 16),
         GoldenTarget(part: "gguf", files: ["gguf/files.json", "gguf/llama-q8_0.gguf", "gguf/llama-q8_0.golden.safetensors"], samples: 6),
         GoldenTarget(part: "gguf", files: ["gguf/quant.json", "gguf/quant.safetensors"]),
     ]
@@ -87,10 +88,12 @@ struct GoldenTarget: Sendable, CustomTestStringConvertible {
             abs(number.value.double ?? 0) > target.minimum && target.isCompared(number.path, cases)
         }
         try #require(numbers.count > target.samples)
+        // Long lists must not crowd the single numbers out: first a kind is chosen, then a number of it.
+        let kinds = Dictionary(grouping: numbers) { $0.path.last { Int($0) == nil } ?? "" }.sorted { $0.key < $1.key }.map(\.value)
         var random = SeededNumbers(seed: 17)
         var changes = 0
         while changes < target.samples {
-            guard let number = numbers.randomElement(using: &random) else { break }
+            guard let number = kinds[changes % kinds.count].randomElement(using: &random) else { break }
             guard let changed = number.value.changed(place: Int.random(in: 0...1, using: &random)) ?? number.value.changed(place: 0) else { continue }
             changes += 1
             try folder.write(golden.replacing(number.path, by: changed), target.golden)
@@ -117,6 +120,31 @@ struct GoldenTarget: Sendable, CustomTestStringConvertible {
             try folder.write(tensors.bytes, target.golden)
             let now = try folder.verify(only: target.part).filter { $0.verdict == .failed }.map(\.name)
             #expect(now.count > failed.count, "\(change)")
+        }
+    }
+
+    @Test("the real model's numbers are compared, where its file is there") func realModel() throws {
+        let name = "gguf/smollm2-135m-instruct-q4_1.json"
+        guard let shared = GoldenFolder.shared else { return }
+        let folder = try GoldenFolder(copying: [name], of: shared)
+        defer { folder.remove() }
+        let whole = try folder.json(name)
+        guard let file = whole["file"]?.string, let model = Checkpoint.defaultModel(), (model as NSString).lastPathComponent == file,
+            FileManager.default.fileExists(atPath: model)
+        else { return print("skipped: the model of \(name) is not in the cache") }
+        // One prompt is enough here.
+        let golden = whole.replacing(["prompts"], by: .array((whole["prompts"]?.array ?? []).prefix(1).map { $0 }))
+        try folder.write(golden, name)
+        let cases = try folder.verify(only: "gguf")
+        #expect(cases.count == 4 && cases.allSatisfy { $0.verdict == .passed && $0.tolerance != nil }, "\(cases)")
+        for path in [["top10", "4", "1"], ["completion_token_logprobs", "2"], ["completion_logprob"], ["logsumexp"], ["greedy_12", "11"]] {
+            guard let number = golden.numbers().first(where: { $0.path == ["prompts", "0"] + path }), let changed = number.value.changed(place: 1)
+            else {
+                Issue.record("there is no \(path)")
+                continue
+            }
+            try folder.write(golden.replacing(number.path, by: changed), name)
+            #expect(try folder.fails("gguf"), "\(path): \(number.value.text()) became \(changed.text())")
         }
     }
 
