@@ -32,7 +32,7 @@ struct VerifyCase: Sendable, Equatable {
 
     var json: JSON {
         [
-            "name": .string(name), "verdict": .string(verdict.rawValue), "error": error.map { .number($0) } ?? .null,
+            "name": .string(name), "verdict": .string(verdict.rawValue), "error": error.flatMap { $0.isFinite ? .number($0) : nil } ?? .null,
             "tolerance": tolerance.map { .number($0) } ?? .null, "detail": .string(detail),
         ]
     }

@@ -12,9 +12,10 @@ struct TemplatesPart: VerifyPart {
             context.guarded(label) {
                 let golden = try TemplateGolden(GoldenFile("\(folder)/\(name)"))
                 if let template = golden.file.root.optional("template") {
-                    let path = "\(folder)/\(try template.text())"
-                    guard let data = FileManager.default.contents(atPath: path) else {
-                        return context.report(.missing(label, path))
+                    let stated = try template.text()
+                    let isShared = stated.hasPrefix("shared/data/")
+                    guard let path = isShared ? context.dataPath(stated) : "\(folder)/\(stated)", let data = FileManager.default.contents(atPath: path) else {
+                        return context.report(.missing(label, stated, remedy: isShared ? "name its folder with --data" : nil))
                     }
                     let source = String(decoding: data, as: UTF8.self)
                     if let feature = golden.unsupported(source) {
