@@ -31,7 +31,7 @@ struct TemplatesPart: VerifyPart {
                     for (i, node) in golden.cases.enumerated() {
                         context.test("\(label) \(i)") {
                             let source = try node.member("template").text()
-                            try golden.compare(source, node, source.replacing("\n", with: "⏎"), &$0)
+                            try golden.compare(source, node, source, &$0)
                         }
                     }
                 }
