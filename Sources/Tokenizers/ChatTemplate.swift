@@ -51,8 +51,10 @@ public struct ChatTemplate: Sendable {
             messages: messages, tools: tools, addGenerationPrompt: addGenerationPrompt, variables: variables, clock: clock)
     }
 
+    /// Renders a conversation as if it were another moment, so that a dated prompt can be had again.
     /// - Parameter clock: What `strftime_now` takes as now.
-    func rendering(
+    /// - Throws: As `render`.
+    public func rendering(
         messages: [JSON], tools: JSON?, addGenerationPrompt: Bool, variables: [String: JSON], clock: tm
     ) throws(TemplateError) -> Rendering {
         var all: [String: TemplateValue] = [

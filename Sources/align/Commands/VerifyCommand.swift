@@ -40,8 +40,7 @@ struct VerifyCommand: Command {
     func run() async throws {
         guard isFolder(folder) else { throw CommandError.missingFile(path: folder, what: "a folder of goldens") }
         if let model, !fileExists(model) { throw CommandError.missingFile(path: model, what: "a model") }
-        var beside = ((folder as NSString).standardizingPath as NSString).deletingLastPathComponent
-        if beside.isEmpty { beside = "." }
+        let beside = URL(fileURLWithPath: folder).standardizedFileURL.deletingLastPathComponent().path
         let compute = try Compute(threads: threads)
         var lost: Output.Failure?
         let context = VerifyContext(data: data ?? existing(beside + "/data"), model: model, compute: compute) { result in

@@ -25,7 +25,9 @@ final class GoldenFile {
 
     init(_ path: String) throws(GoldenError) {
         self.path = path
-        guard let data = FileManager.default.contents(atPath: path) else { throw .unreadable(file: path, reason: "no such file") }
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw .unreadable(file: path, reason: fileExists(path) ? "it cannot be read" : "no such file")
+        }
         do throws(JSONError) { json = try JSON.parse(data) } catch { throw .unreadable(file: path, reason: "not JSON: \(error)") }
     }
 
@@ -79,6 +81,13 @@ struct GoldenNode {
     func elements() throws(GoldenError) -> [GoldenNode] {
         guard let array = json.array else { throw wrong("an array") }
         return array.enumerated().map { GoldenNode(file: file, path: "\(path)/\($0.offset)", json: $0.element) }
+    }
+
+    /// The number under `tolerance` (or another key), where there is one: in words it is the README's, which is built in.
+    func tolerance(_ key: String = "tolerance", default builtIn: Double) -> Double {
+        guard let node = optional(key), let value = node.json.double, value >= 0 else { return builtIn }
+        node.markRead()
+        return value
     }
 
     /// The value and all below it count as compared.

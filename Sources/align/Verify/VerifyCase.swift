@@ -17,18 +17,23 @@ struct VerifyCase: Sendable, Equatable {
     var detail: String
 
     static func skipped(_ name: String, _ reason: String) -> VerifyCase { VerifyCase(name: name, verdict: .skipped, detail: reason) }
+    /// What a golden is about, or was made from, is not there.
+    static func missing(_ name: String, _ file: String, remedy: String? = nil) -> VerifyCase {
+        skipped(name, "skipped: file missing (\(file)\(remedy.map { "; \($0)" } ?? ""))")
+    }
     static func notYet(_ name: String, _ reason: String = "") -> VerifyCase { VerifyCase(name: name, verdict: .notYet, detail: reason) }
 
-    /// `passed   models/llama logits    error 4.1e-06 of 1e-04   logits`
+    /// One line: `passed   models/llama logits    error 4.1e-06 of 1e-04   logits[0, 39, 285]`
     var line: String {
         let numbers =
             if let error, let tolerance { tolerance == 0 && error == 0 ? "exact" : "error \(short(error)) of \(short(tolerance))" } else { "" }
-        return [padded(verdict.rawValue, 7), padded(name, 46), padded(numbers, 24), detail].joined(separator: "  ").trimmedRight
+        let words = detail.replacing("\n", with: "⏎")
+        return [padded(verdict.rawValue, 7), padded(name, 46), padded(numbers, 24), words].joined(separator: "  ").trimmedRight
     }
 
     var json: JSON {
         [
-            "name": .string(name), "verdict": .string(verdict.rawValue), "error": error.map { .number($0) } ?? .null,
+            "name": .string(name), "verdict": .string(verdict.rawValue), "error": error.flatMap { $0.isFinite ? .number($0) : nil } ?? .null,
             "tolerance": tolerance.map { .number($0) } ?? .null, "detail": .string(detail),
         ]
     }

@@ -9,20 +9,18 @@ struct LossesPart: VerifyPart {
 
     func run(_ folder: String, _ context: VerifyContext) {
         for name in entries(of: folder) where name.hasSuffix(".json") {
-            if name == "dpo.json" {
-                context.guarded("losses/\(name)") {
-                    let golden = try PreferenceLossGolden(GoldenFile("\(folder)/\(name)"))
-                    try golden.run(context)
-                    context.remember(uncompared: golden.file.uncompared(), of: "losses/\(name)")
-                }
-            } else {
-                UncoveredPart.report("\(folder)/\(name)", as: "losses/\(name.dropLast(5))", context)
+            let label = "losses/\(name.dropLast(5))"
+            context.guarded(label) {
+                let file = try GoldenFile("\(folder)/\(name)")
+                guard PreferenceLossGolden.fits(file) else { return UncoveredPart.report("\(folder)/\(name)", as: label, context) }
+                try PreferenceLossGolden(file).run(label, context)
+                context.remember(uncompared: file.uncompared(), of: label)
             }
         }
     }
 }
 
-/// dpo.json: B pairs of per-token log-probs, the chosen rows before the rejected ones.
+/// `dpo.json` and its like: B pairs of per-token log-probs, the chosen rows before the rejected ones.
 struct PreferenceLossGolden {
     let file: GoldenFile
     let policy: Ragged, reference: Ragged
@@ -31,13 +29,18 @@ struct PreferenceLossGolden {
     let B: Int, T: Int
     let lossTolerance: Tolerance, gradientTolerance: Tolerance
 
+    /// Whether the file is of this kind: pairs, with a reference.
+    static func fits(_ file: GoldenFile) -> Bool {
+        (file.path as NSString).lastPathComponent == "dpo.json" || ["B", "T", "policy_logps", "reference_logps"].allSatisfy { file.json[$0] != nil }
+    }
+
     init(_ file: GoldenFile) throws {
         self.file = file
         let root = file.root
         B = try root.member("B").integer()
         T = try root.member("T").integer()
         let mask = try root.member("mask").integerRows()
-        guard B > 0, mask.count == 2 * B else {
+        guard B > 0, mask.count.isMultiple(of: 2), mask.count / 2 == B else {
             throw GoldenError.wrongKind(file: file.path, path: "/mask", found: "\(mask.count) rows", expected: "2·B = \(2 * B)")
         }
         var lengths: [Int] = []
@@ -64,17 +67,18 @@ struct PreferenceLossGolden {
         policy = try ragged("policy_logps")
         reference = try ragged("reference_logps")
         if root.optional("log_sum_sq_probs") != nil { _ = try ragged("log_sum_sq_probs") }
-        let tolerance = root.optional("tolerance")
-        lossTolerance = .either(try tolerance?.optional("loss")?.number() ?? 1e-6)
-        gradientTolerance = .either(try tolerance?.optional("grad")?.number() ?? 1e-6)
+        // One number for both, or one for each.
+        let common = root.tolerance(default: 1e-6)
+        lossTolerance = .either(root.optional("tolerance")?.tolerance("loss", default: common) ?? common)
+        gradientTolerance = .either(root.optional("tolerance")?.tolerance("grad", default: common) ?? common)
     }
 
-    func run(_ context: VerifyContext) throws {
+    func run(_ label: String, _ context: VerifyContext) throws {
         for node in try file.root.member("cases").elements() {
             let type = try node.member("loss_type").text()
             let parameters = try node.member("params").members()
             let words = parameters.map { "\($0.key)=\($0.value.json.string ?? $0.value.json.text())" }.joined(separator: " ")
-            let name = "losses/dpo \(type) \(words)"
+            let name = "\(label) \(type) \(words)"
             let given = Set(parameters.map(\.key))
             guard let loss = try Self.objective(type, node, given: given) else {
                 node.markRead()
@@ -91,7 +95,7 @@ struct PreferenceLossGolden {
         func beta() throws -> Double { try parameters.member("beta").number() }
         switch (type, given) {
         case ("sigmoid", ["beta"]): return .pairs(DPO(beta: try beta()))
-        case ("cdpo", ["beta", "label_smoothing"]):
+        case ("cdpo", ["beta", "label_smoothing"]), ("sigmoid", ["beta", "label_smoothing"]):
             return .pairs(DPO(beta: try beta(), labelSmoothing: try parameters.member("label_smoothing").number()))
         case ("ipo", ["beta"]): return .pairs(IPO(beta: try beta(), norm: .mean))
         case ("ipo_sum", ["beta"]): return .pairs(IPO(beta: try beta(), norm: .sum))
@@ -133,7 +137,8 @@ struct PreferenceLossGolden {
         }
         // One pair at a time: per-example losses and rewards.
         let alone = try (0..<B).map { i in
-            try pairs(PairLogProbs(logProbs: Ragged(rows: [Array(policy[i]), Array(policy[B + i])]), reference: [reference.sum(i), reference.sum(B + i)]), step: StepTotals(pairs: 1))
+            let rows = Ragged(rows: [Array(policy[i]), Array(policy[B + i])])
+            return try pairs(PairLogProbs(logProbs: rows, reference: [reference.sum(i), reference.sum(B + i)]), step: StepTotals(pairs: 1))
         }
         if case .pairs = kind, let golden = node.optional("per_example_loss") {
             recorder.compare("per_example_loss", alone.map(\.value), golden: try golden.numbers(), lossTolerance)

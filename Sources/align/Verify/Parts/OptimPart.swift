@@ -14,24 +14,17 @@ struct OptimPart: VerifyPart {
         for name in entries(of: folder) where name.hasSuffix(".json") {
             let path = "\(folder)/\(name)"
             context.guarded("optim/\(name)") {
-                switch name {
-                case "optimizers.json":
-                    let file = try GoldenFile(path)
+                let file = try GoldenFile(path)
+                if file.json["initial"] != nil || file.json["grads"] != nil {
                     try optimizers(file, context)
-                    context.remember(uncompared: file.uncompared(), of: "optim/\(name)")
-                case "schedules.json":
-                    let file = try GoldenFile(path)
+                } else if file.json["cases"]?.array?.contains(where: { $0["lr"] != nil }) ?? false {
                     try schedules(file, context)
-                    context.remember(uncompared: file.uncompared(), of: "optim/\(name)")
-                default: UncoveredPart.report(path, as: "optim/\(name.dropLast(5))", context)
+                } else {
+                    return UncoveredPart.report(path, as: "optim/\(name.dropLast(5))", context)
                 }
+                context.remember(uncompared: file.uncompared(), of: "optim/\(name)")
             }
         }
-    }
-
-    private func stated(_ file: GoldenFile) -> Double {
-        guard let node = file.root.optional("tolerance"), let value = try? node.number() else { return Self.tolerance }
-        return value
     }
 
     // MARK: Optimizers
@@ -39,10 +32,10 @@ struct OptimPart: VerifyPart {
     private func optimizers(_ file: GoldenFile, _ context: VerifyContext) throws {
         let initial = try file.root.member("initial").numbers()
         let gradients = try file.root.member("grads").rows()
-        guard gradients.allSatisfy({ $0.count == initial.count }) else {
+        guard !initial.isEmpty, gradients.allSatisfy({ $0.count == initial.count }) else {
             throw GoldenError.wrongKind(file: file.path, path: "/grads", found: "rows of another length", expected: "\(initial.count) numbers each")
         }
-        let tolerance = stated(file)
+        let tolerance = file.root.tolerance(default: Self.tolerance)
         for (index, node) in try file.root.member("cases").elements().enumerated() {
             let kind = try node.member("optimizer").text()
             let extras = (node.json["max_grad_norm"] == nil ? "" : " clipped") + (node.json["lr_per_step"] == nil ? "" : " scheduled")
@@ -80,19 +73,22 @@ struct OptimPart: VerifyPart {
         var scale = initial.map(abs)
         for step in 0..<min(gradients.count, golden.count) {
             guard golden[step].count == initial.count else {
-                throw GoldenError.wrongKind(
-                    file: node.file.path, path: node.path + "/parameters_after_step/\(step)", found: "\(golden[step].count) numbers", expected: "\(initial.count)")
+                let place = node.path + "/parameters_after_step/\(step)"
+                throw GoldenError.wrongKind(file: node.file.path, path: place, found: "\(golden[step].count) numbers", expected: "\(initial.count)")
             }
             for i in initial.indices { scale[i] += abs(golden[step][i] - (step > 0 ? golden[step - 1][i] : initial[i])) }
             policy.gradients.base.update(from: gradients[step].map { Float($0) }, count: initial.count)
             let norm = optimizer.gradientNorm(of: policy)
             if let norms {
-                guard norms.count == golden.count else { throw GoldenError.wrongKind(file: node.file.path, path: node.path, found: "\(norms.count) norms", expected: "\(golden.count)") }
+                guard norms.count == golden.count else {
+                    throw GoldenError.wrongKind(file: node.file.path, path: node.path, found: "\(norms.count) norms", expected: "\(golden.count)")
+                }
                 recorder.compare("norm before clipping in step \(step)", norm, golden: norms[step], .relative(tolerance))
             }
             optimizer.update(policy, learningRate: rates.map { $0.indices.contains(step) ? $0[step] : .nan } ?? rate, gradientNorm: norm)
             for i in initial.indices {
-                recorder.compare("parameter \(i) after step \(step)", Double(policy.weights.base[i]), golden: golden[step][i], scaled(tolerance, golden[step][i], scale[i]))
+                let limit = scaled(tolerance, golden[step][i], scale[i])
+                recorder.compare("parameter \(i) after step \(step)", Double(policy.weights.base[i]), golden: golden[step][i], limit)
             }
         }
         let state = try node.member("final_state")
@@ -112,6 +108,9 @@ struct OptimPart: VerifyPart {
 
     private func clip(_ node: GoldenNode, tolerance: Double, _ context: VerifyContext) throws {
         let tensors = try node.member("tensors").elements().map { try $0.flattened() }
+        guard !tensors.isEmpty, tensors.allSatisfy({ !$0.isEmpty }) else {
+            throw GoldenError.wrongKind(file: node.file.path, path: node.path + "/tensors", found: "empty ones", expected: "numbers")
+        }
         for golden in try node.member("cases").elements() {
             let limit = try golden.member("max_norm").number()
             context.test("optim/clipping to \(short(limit))") { recorder in
@@ -139,7 +138,7 @@ struct OptimPart: VerifyPart {
     ]
 
     private func schedules(_ file: GoldenFile, _ context: VerifyContext) throws {
-        let tolerance = stated(file)
+        let tolerance = file.root.tolerance(default: Self.tolerance)
         for node in try file.root.member("cases").elements() {
             let word = try node.member("name").text()
             let parameters = try node.member("params")
@@ -160,7 +159,8 @@ struct OptimPart: VerifyPart {
                 let golden = try node.member("lr").numbers()
                 for (step, rate) in golden.enumerated() {
                     // A cosine's end is 0 but for rounding.
-                    recorder.compare("rate of step \(step)", schedule.rate(at: step), golden: rate, .absolute(tolerance * max(abs(rate), 1e-9 * abs(schedule.peak))))
+                    let limit = Tolerance.absolute(tolerance * max(abs(rate), 1e-9 * abs(schedule.peak)))
+                    recorder.compare("rate of step \(step)", schedule.rate(at: step), golden: rate, limit)
                 }
             }
         }
