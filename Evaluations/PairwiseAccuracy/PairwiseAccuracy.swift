@@ -43,7 +43,9 @@ public struct PairwiseAccuracy: Sendable, Equatable {
         let center = p + z * z / (2 * n)
         let spread = z * (p * (1 - p) / n + z * z / (4 * n * n)).squareRoot()
         let scale = 1 + z * z / n
-        return max(0, (center - spread) / scale)...min(1, (center + spread) / scale)
+        // At the ends centre and spread are equal but for rounding.
+        let lower = p <= 0 ? 0 : max(0, (center - spread) / scale), upper = p >= 1 ? 1 : min(1, (center + spread) / scale)
+        return lower...upper
     }
 
     /// Pairs whose two completions are about as long: there, no score can win by counting tokens.
