@@ -16,7 +16,7 @@ import Testing
         }
     }
 
-    /// One row of every shape.
+    /// One row of every shape: seven of pairs, then six of examples.
     static let rows = [
         #"{"prompt": "Q", "chosen": "A b", "rejected": "A é", "margin": 1}"#,
         #"{"chosen": "\n\nHuman: Hi\n\nAssistant: A", "rejected": "\n\nHuman: Hi\n\nAssistant: B"}"#,
@@ -51,8 +51,8 @@ import Testing
     /// A file of three rows as lines, as an array, or gzipped. Of every third the front stays good: the first row, or the array's bracket
     /// and first row, or all of gzip's framing around rows that are damaged.
     static func file(_ index: Int, _ generator: inout Generator) -> [UInt8] {
-        let start = index / 9 % rows.count, keepsFront = index % 3 == 0
-        let three = (0..<3).map { rows[(start + $0 * (1 + index / 9 % 4)) % rows.count] }
+        let keepsFront = index % 3 == 0, own = readsPairs(index) ? Array(rows[..<7]) : Array(rows[7...])
+        let three = (0..<3).map { _ in own[Int.random(in: 0..<own.count, using: &generator)] }
         let lines = Array(three.joined(separator: "\n").utf8), first = three[0].utf8.count
         switch index / 3 % 3 {
         case 0: return mutate(lines, front: keepsFront ? first + 1 : 0, &generator)
@@ -60,6 +60,9 @@ import Testing
         default: return keepsFront ? gzipped(mutate(lines, front: 0, &generator)) : mutate(gzipped(lines), front: 0, &generator)
         }
     }
+
+    /// Two of five files are read as pairs, two as examples, one as prompts.
+    private static func readsPairs(_ index: Int) -> Bool { index % 5 < 2 || index % 10 == 4 }
 
     /// True if every row was good.
     static func reads(_ path: String, index: Int) -> Bool {
@@ -99,9 +102,9 @@ import Testing
     static func hostile() -> [(name: String, bytes: [UInt8])] {
         func text(_ text: String) -> [UInt8] { Array(text.utf8) }
         let pair = (#"{"prompt": "Q", "chosen": "A", "rejected": "#, #""B"}"#)
-        // Deflate with a table of its own: 258 zeros take two bits, so that a kilobyte unpacks to a megabyte; then the end, without a checksum.
+        // Deflate with a table of its own: 258 zeros take two bits, so that a kilobyte unpacks to a megabyte; no end, no checksum.
         let table: [UInt8] = [0xED, 0xC1, 0x31, 0x01, 0, 0, 0, 0xC2, 0xA0, 0xF5, 0x4F, 0x6D, 0x08, 0x5F, 0xA0]
-        let bomb = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255] + table + [UInt8](repeating: 0, count: 100_000)
+        let bomb = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255] + table + [UInt8](repeating: 0, count: 30_000)
         return [
             ("nested arrays", [UInt8](repeating: UInt8(ascii: "["), count: 1 << 20)),
             ("nested objects", text(String(repeating: #"{"a":"#, count: 100_000))),
@@ -111,24 +114,23 @@ import Testing
             ("an open string", text(pair.0 + "\"" + String(repeating: "x", count: 1 << 20))),
             ("many keys", text("{" + (0..<100_000).map { "\"k\($0)\": 1" }.joined(separator: ",") + "}")),
             ("one key again and again", text("{" + String(repeating: #""prompt": "Q", "#, count: 50_000) + #""chosen": "A"}"#)),
-            ("many rows that are bad", text(String(repeating: "{}\n", count: 200_000))),
+            ("many rows that are bad", text(String(repeating: "{}\n", count: 20_000))),
             ("many rows that are empty", text(String(repeating: "\n", count: 1 << 20) + pair.0 + pair.1)),
             ("lone surrogates", text(pair.0 + #""\ud83d \udc00 \ud83d\ud83d"}"#)),
-            ("zeros", [UInt8](repeating: 0, count: 1 << 20)), ("a bomb", bomb), ("an array of commas", text("[" + String(repeating: ",", count: 1 << 20))),
+            ("zeros", [UInt8](repeating: 0, count: 1 << 20)), ("a bomb", bomb), ("an array of commas", text("[" + String(repeating: ",", count: 30_000))),
         ]
     }
 
     @Test("texts made to hurt end in rows or a typed error") func hostileTexts() async {
-        let child = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+        await #expect(processExitsWith: .success) {
             let files = try RecordsFuzzTests.hostile().map { (name: $0.name, file: try TemporaryFile($0.bytes)) }
             try limitAddressSpace(toFurther: 2 << 30)
             for (name, file) in files {
-                let t = ContinuousClock.now
-                let good = (0..<5).map { RecordsFuzzTests.reads(file.path, index: $0) }
-                print("XX", name, good, ContinuousClock.now - t)
+                let good = (0..<5).count { RecordsFuzzTests.reads(file.path, index: $0) }
+                let harmless = ["many rows that are empty": 3, "lone surrogates": 3, "a long number": 1, "one key again and again": 1]
+                #expect(good == harmless[name] ?? 0, "\(name): \(good) of 5 readings found nothing wrong, \(harmless[name] ?? 0) were expected")
             }
         }
-        if let child { print(String(decoding: child.standardOutputContent, as: UTF8.self)) }
     }
 }
 
