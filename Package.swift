@@ -40,7 +40,9 @@ let package = Package(
         .testTarget(name: "PreferenceDataTests", dependencies: ["PreferenceData", "Serialization"]),
         .testTarget(name: "TrainingTests", dependencies: ["Training", "Models", "Tensors", "PreferenceData", "Serialization", "Checkpoints", "Tokenizers"]),
         .testTarget(name: "EvaluationsTests", dependencies: ["Evaluations", "Serialization"]),
-        .testTarget(name: "AlignTests", dependencies: ["align", "Serialization", "Checkpoints", "Tensors", "Models"]),
+        .testTarget(
+            name: "AlignTests",
+            dependencies: ["align", "CAlign", "Serialization", "Checkpoints", "Tensors", "Models", "Training", "PreferenceData"]),
     ],
     cLanguageStandard: .gnu2x
 )

@@ -61,9 +61,9 @@ struct StageInvocation<Method: Stage>: Sendable {
 
     // MARK: Running
 
-    func run() async throws {
-        let compute = try Compute(threads: threads)
-        let model = try ModelChoice.resolve(training.model)
+    /// What the stage is handed, but for the store and for who listens; no weights are read yet.
+    /// - Parameter model: Where settings name none.
+    func context(on compute: Compute, model: String) -> StageContext {
         var context = StageContext(runPath: out, resumes: resumes, compute: compute) { path, settings in
             let precision: Precision =
                 switch settings.precision {
@@ -79,6 +79,13 @@ struct StageInvocation<Method: Stage>: Sendable {
             ("align", .string(Align.version)), ("command", .string(command)), ("arguments", .array(words.map { .string($0) })),
             ("started", .string(Self.now)),
         ]
+        return context
+    }
+
+    func run() async throws {
+        let compute = try Compute(threads: threads)
+        let model = try ModelChoice.resolve(training.model)
+        var context = context(on: compute, model: model)
         let stage = Method(settings)
         if isDryRun {
             let preflight = try stage.preflight(in: context)
