@@ -70,13 +70,13 @@ extension RecordError: CustomStringConvertible {
         case let .badRows(rows, total):
             rows.map(\.description).joined(separator: "\n")
                 + (total > rows.count ? "\n… and \(total - rows.count) more of \(total) bad rows." : "")
-                + "\nMend the \(total == 1 ? "row" : "rows"), or have bad rows skipped."
+                + "\nMend the \(total == 1 ? "row" : "rows"), or skip bad rows with --on-bad-row skip."
         case let .emptyFile(file):
             "\(file): found no rows, expected one JSON object a line or a JSON array of objects. Check that the file was written completely."
         case let .unknownColumn(name, known):
-            "columns: found \"\(name)\", expected one of \(known.joined(separator: ", ")). Write the known name first, then the file's: prompt=question."
+            "--columns: found \"\(name)\", expected one of \(known.joined(separator: ", ")). Write the known name first, then the file's: prompt=question."
         case let .missingColumn(file, name, column, found):
-            "\(file): no row has the field \"\(column)\" that stands for \(name); found \(found.joined(separator: ", ")). Correct the file's name after \"\(name)=\"."
+            "\(file): no row has the field \"\(column)\" that stands for \(name); found \(found.joined(separator: ", ")). Correct the file's name after \"\(name)=\" in --columns."
         case let .badWeight(file, weight):
             "\(file): found the weight \(weight), expected a number above 0 and at most \(Int(RecordFile.largestWeight)). Write it after the file: file.jsonl:0.5."
         }

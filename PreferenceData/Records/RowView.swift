@@ -34,7 +34,7 @@ struct RowView {
         let more = object.count > 12 ? " and \(object.count - 12) more" : ""
         return RowFault(
             reason: "found the fields \(keys.isEmpty ? "none" : keys)\(more), expected one of \(shapes.map(\.rawValue).joined(separator: ", ")).",
-            remedy: "Rename the fields, or say which is which: prompt=question.")
+            remedy: "Rename the fields, or say which is which: --columns prompt=question.")
     }
 
     func wrongType(_ field: String, _ value: JSON, expected: String) -> RowFault {
