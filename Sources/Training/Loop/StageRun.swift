@@ -76,7 +76,7 @@ struct StageRun {
             try? directory.update([("status", "failed"), ("error", .string("\(error)"))])
             throw error
         }
-        guard status != .interrupted else { return try interrupted(loop.state, metrics: loop.lastMetrics) }
+        guard status != .interrupted else { return try interrupted(loop.state) }
         var after = loop.state.last
         if settings.loadsBest || settings.earlyStoppingPatience > 0, loop.state.bestStep > 0 {
             if loop.state.bestStep != loop.state.step { try source.restore(policy, directory.bestPath) }
@@ -86,17 +86,17 @@ struct StageRun {
         try directory.syncMetrics()
         let outcome = StageOutcome(
             status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: loop.state.step,
-            training: loop.lastMetrics, before: loop.state.before, after: after)
+            training: loop.state.training, before: loop.state.before, after: after)
         try directory.update([("status", .string(status.rawValue)), ("outcome", outcome.json)])
         return outcome
     }
 
     /// Marks the run as stopped from outside; `--resume` goes on.
-    func interrupted(_ state: LoopState, metrics: [String: Double] = [:]) throws -> StageOutcome {
+    func interrupted(_ state: LoopState) throws -> StageOutcome {
         try directory.syncMetrics()
         try directory.update([("status", .string(StageOutcome.Status.interrupted.rawValue))])
         return StageOutcome(
-            status: .interrupted, stage: stage, runPath: directory.path, modelPath: nil, steps: state.step, training: metrics,
+            status: .interrupted, stage: stage, runPath: directory.path, modelPath: nil, steps: state.step, training: state.training,
             before: state.before, after: [:])
     }
 
