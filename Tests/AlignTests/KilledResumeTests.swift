@@ -34,6 +34,7 @@ import Training
         let before = [bytes("a/metrics.jsonl"), bytes("a/run.json"), bytes("a/model/model.safetensors")]
         let second = try dpo(place.words("a"))
         #expect(second.code == 64 && second.err.contains("--resume") && second.err.contains("\(place.path)/a"), "exit \(second.code): \(second.err)")
+        #expect(second.err.split(separator: "\n").count == 1, "it is refused before anything is done: \(second.err)")
         #expect([bytes("a/metrics.jsonl"), bytes("a/run.json"), bytes("a/model/model.safetensors")] == before)
         // So is a folder with other things in it.
         try FileManager.default.createDirectory(atPath: place.path + "/b", withIntermediateDirectories: true)
