@@ -24,7 +24,7 @@ struct TestGenerator: RandomNumberGenerator {
 final class TemporaryFolder {
     let path: String
     init() {
-        var template = Array("/tmp/align-checkpoints-XXXXXX".utf8CString)
+        var template = Array((NSTemporaryDirectory() + "align-checkpoints-XXXXXX").utf8CString)
         path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
     }
     deinit { Files.remove(path) }

@@ -147,6 +147,22 @@ import Testing
         #expect(try workshop.metrics("a") == workshop.metrics("b"))
     }
 
+    @Test("the store remembers runs, how they ended and what they came from") func ledger() async throws {
+        let store = try PreferenceStore(path: workshop.path + "/store.sqlite")
+        for (name, model) in [("a", "seed:3"), ("b", workshop.path + "/a/model")] {
+            let models = TableModels()
+            var context = try workshop.context(models, run: name)
+            context.ledger = store
+            context.record = [("started", .string("2026-01-0\(name == "a" ? 1 : 2)"))]
+            _ = try await PreferenceOptimization(settings { $0.training.model = model }).run(in: context)
+        }
+        let runs = try store.runs()
+        #expect(runs.map(\.status) == ["finished", "finished"] && runs.map(\.stage) == ["dpo", "dpo"])
+        let first = try #require(runs.first)
+        #expect(first.parents.isEmpty && runs.last?.parents == [first.id], "the second came from \(runs.last?.parents ?? []), the first is \(first.id)")
+        #expect(first.directory == workshop.path + "/a", "\(first.directory)")
+    }
+
     @Test("another reference is loaded first, and alone") func referenceModel() async throws {
         let models = TableModels()
         try await run(settings { $0.referenceModel = "seed:8" }, "a", models: models)

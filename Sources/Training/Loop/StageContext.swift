@@ -28,6 +28,8 @@ public struct StageContext: Sendable {
     /// Used where `--model` is absent.
     public var defaultModel: String?
     public var referenceCache: (any ReferenceCache)?
+    /// Where runs are remembered; the preference store.
+    public var ledger: (any RunLedger)?
     /// Members that the caller adds to run.json: program version, arguments, date.
     public var record: [(String, JSON)] = []
     public var report: @Sendable (StageEvent) -> Void = { _ in }

@@ -1,5 +1,6 @@
 import Foundation
 import Models
+import PreferenceData
 import Serialization
 import Tensors
 
@@ -21,17 +22,20 @@ struct StageRun {
         stage: String, settings: some StageSettings, training: TrainingSettings, context: StageContext, source: ModelSource,
         inputs: [(String, JSON)], lineage: [JSON]
     ) throws {
+        let ancestors = lineage.compactMap { $0["path"]?.string }.filter { $0 != source.path }
         self.stage = stage
         self.settings = training
         self.context = context
         self.source = source
-        let record = JSONObject(
+        var record = JSONObject(
             [("stage", .string(stage)), ("status", "running"), ("settings", settings.json)]
                 + [("inputs", .object(JSONObject(inputs + [("precision", .string(source.precision))])))]
                 + [
                     ("kernels", .string(source.kernels)), ("numerics", .integer(source.numericsVersion)),
                     ("threads", .integer(context.compute.threads)), ("seed", .integer(training.seed)), ("lineage", .array(lineage)),
                 ] + context.record)
+        // Two runs are never the same: the time and the place are in it.
+        record["id"] = .string(SHA256.hex(of: Array((context.runPath + JSON.object(record).text()).utf8)))
         directory = try RunDirectory(context.runPath, record: record, resumes: context.resumes)
         if let kernels = directory.record["kernels"]?.string, kernels != source.kernels {
             context.report(.notice("the run was started with \(kernels) kernels and goes on with \(source.kernels): bits will differ from an uninterrupted run"))
@@ -52,7 +56,14 @@ struct StageRun {
         if outcome == nil {
             try directory.openMetrics(cutAt: state.metricsBytes)
             try directory.update([("status", "running")])
+            try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors))
         }
+    }
+
+    /// How the run ended, in run.json and in the ledger.
+    private func close(_ status: String, _ members: [(String, JSON)] = []) throws {
+        try directory.update([("status", .string(status))] + members)
+        if let id = directory.record["id"]?.string { try context.ledger?.finish(run: id, status: status, at: RunRecord.now) }
     }
 
     /// The policy that goes on: of the checkpoint, or the model as it came.
@@ -73,7 +84,7 @@ struct StageRun {
         )
         let status: StageOutcome.Status
         do { status = try loop.train() } catch {
-            try? directory.update([("status", "failed"), ("error", .string("\(error)"))])
+            try? close("failed", [("error", .string("\(error)"))])
             throw error
         }
         guard status != .interrupted else { return try interrupted(loop.state) }
@@ -87,14 +98,14 @@ struct StageRun {
         let outcome = StageOutcome(
             status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: loop.state.step,
             training: loop.state.training, before: loop.state.before, after: after)
-        try directory.update([("status", .string(status.rawValue)), ("outcome", outcome.json)])
+        try close(status.rawValue, [("outcome", outcome.json)])
         return outcome
     }
 
     /// Marks the run as stopped from outside; `--resume` goes on.
     func interrupted(_ state: LoopState) throws -> StageOutcome {
         try directory.syncMetrics()
-        try directory.update([("status", .string(StageOutcome.Status.interrupted.rawValue))])
+        try close(StageOutcome.Status.interrupted.rawValue)
         return StageOutcome(
             status: .interrupted, stage: stage, runPath: directory.path, modelPath: nil, steps: state.step, training: state.training,
             before: state.before, after: [:])

@@ -95,6 +95,7 @@ struct StageInvocation<Method: Stage>: Sendable {
         Interrupt.install()
         let store = try PreferenceStore(path: store)
         context.referenceCache = store
+        context.ledger = store
         let sampler = HeldOutSampler(model: model, out: out, limit: sampleTokens, settings: training, compute: compute)
         let progress = StageProgress()
         context.report = { event in
