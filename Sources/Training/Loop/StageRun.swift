@@ -53,7 +53,10 @@ struct StageRun {
             if context.resumes { context.report(.notice("\(context.runPath) has no checkpoint: starting at step 0")) }
         }
         outcome = StageRun.finished(directory, stage: stage)
-        if outcome == nil {
+        if let outcome, let id = directory.record["id"]?.string {
+            // A process that was killed between the two left the ledger behind run.json.
+            try context.ledger?.finish(run: id, status: outcome.status.rawValue, at: RunRecord.now)
+        } else if outcome == nil {
             try directory.openMetrics(cutAt: state.metricsBytes)
             try directory.update([("status", "running")])
             try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors))
