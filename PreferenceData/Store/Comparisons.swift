@@ -129,9 +129,10 @@ extension PreferenceStore {
         }
     }
 
+    /// Notes how a run ended, once: a run that has an end keeps it until it begins again.
     public func finish(run id: String, status: String, at time: String) throws(StoreError) {
         try withDatabase { database throws(StoreError) in
-            _ = try database.run("UPDATE run SET status = ?2, finished = ?3 WHERE id = ?1", .text(id), .text(status), .text(time))
+            _ = try database.run("UPDATE run SET status = ?2, finished = ?3 WHERE id = ?1 AND finished IS NULL", .text(id), .text(status), .text(time))
         }
     }
 

@@ -132,8 +132,10 @@ void align_cpu_name(char name[64]) {
 }
 
 // Debian's OpenBLAS exports these; they are not in its header. Weak, so that another BLAS links too.
-extern void gotoblas_quit(void) __attribute__((weak));
-extern void gotoblas_init(void) __attribute__((weak));
+// Only the table of kernels is exchanged: gotoblas_quit would also unmap the library's buffers, and a second one (also that at the
+// process's end) unmaps the same addresses again, whoever has them by then.
+extern void gotoblas_dynamic_quit(void) __attribute__((weak));
+extern void gotoblas_dynamic_init(void) __attribute__((weak));
 extern void openblas_set_num_threads(int) __attribute__((weak));
 extern char *openblas_get_corename(void) __attribute__((weak));
 
@@ -141,10 +143,10 @@ const char *align_blas_choose_core(const char *core) {
 #if defined(__x86_64__)
     const char *asked = getenv("OPENBLAS_CORETYPE");
     if (!core && !(asked && *asked) && has_avx2()) core = has_avx512() ? "SkylakeX" : "Haswell";
-    if (core && gotoblas_quit && gotoblas_init) {
+    if (core && gotoblas_dynamic_quit && gotoblas_dynamic_init) {
         setenv("OPENBLAS_CORETYPE", core, 1);
-        gotoblas_quit();
-        gotoblas_init();
+        gotoblas_dynamic_quit();
+        gotoblas_dynamic_init();
         // Programs started from here choose for themselves.
         unsetenv("OPENBLAS_CORETYPE");
     }

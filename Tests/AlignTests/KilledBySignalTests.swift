@@ -1,4 +1,5 @@
 import Foundation
+import Tensors
 import Testing
 import Training
 
@@ -53,6 +54,24 @@ import Training
         let differences = try place.differences("parts", "whole").filter { !$0.hasPrefix("checkpoints/step-") }
         #expect(differences.isEmpty, "\(differences.joined(separator: "\n"))")
         #expect(try place.record("parts")["status"]?.string == "finished")
+    }
+
+    @Test("a sample that was cut short is not kept") func sample() async throws {
+        let place = try KilledFolder()
+        await #expect(processExitsWith: .success) { [model = place.folder.model as String, out = place.path as String] in
+            func samples() throws -> Int {
+                let settings = TrainingSettings(learningRate: 0), compute = try Compute(threads: 1)
+                let sampler = HeldOutSampler(model: model, out: out, limit: 8, settings: settings, compute: compute)
+                sampler.before([[70, 71, 72]])
+                return sampler.samples.count
+            }
+            Interrupt.install()
+            let whole = try samples()
+            kill(getpid(), SIGTERM)
+            while !Interrupt.isRequested { usleep(1000) }  // another thread may be the one that takes it
+            let cut = try samples()
+            #expect(whole == 1 && cut == 0, "\(whole) and \(cut) samples, 1 and 0 were expected")
+        }
     }
 
     @Test("a second signal ends the program at once, with 75 too") func twice() throws {

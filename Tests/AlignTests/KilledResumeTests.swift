@@ -29,11 +29,26 @@ import Training
         #expect(!again.err.contains("reference ") && !again.err.contains("dpo "), "\(again.err)")
     }
 
+    @Test("a run that ended before the store heard of it is closed there by --resume, and once only") func ledger() throws {
+        #expect(try dpo(place.words("a", ["--max-steps", "2"])).code == 0)
+        let store = try PreferenceStore(path: place.path + "/a.sqlite")
+        var run = try #require(store.runs().first)
+        #expect(run.status == "finished" && run.finished != nil, "\(run)")
+        (run.status, run.finished) = ("running", nil)
+        try store.begin(run)
+        #expect(try store.runs().map(\.status) == ["running"])
+        #expect(try dpo(["--resume"] + place.words("a", ["--max-steps", "2"])).code == 0)
+        #expect(try store.runs().map(\.status) == ["finished"])
+        try store.finish(run: run.id, status: "failed", at: "later")
+        #expect(try store.runs().map(\.status) == ["finished"])
+    }
+
     @Test("a directory that is taken: exit 64, and nothing in it changes") func taken() throws {
         #expect(try dpo(place.words("a")).code == 0)
         let before = [bytes("a/metrics.jsonl"), bytes("a/run.json"), bytes("a/model/model.safetensors")]
         let second = try dpo(place.words("a"))
         #expect(second.code == 64 && second.err.contains("--resume") && second.err.contains("\(place.path)/a"), "exit \(second.code): \(second.err)")
+        #expect(second.err.split(separator: "\n").count == 1, "it is refused before anything is done: \(second.err)")
         #expect([bytes("a/metrics.jsonl"), bytes("a/run.json"), bytes("a/model/model.safetensors")] == before)
         // So is a folder with other things in it.
         try FileManager.default.createDirectory(atPath: place.path + "/b", withIntermediateDirectories: true)

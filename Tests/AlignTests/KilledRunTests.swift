@@ -28,7 +28,8 @@ import Training
             // 14 pairs in 7 passes, a commit each; 12 steps, of 5 or 6 pairs of passes an epoch; 2 checkpoints; 100 kB of weights.
             let range: ClosedRange<Int> =
                 switch self {
-                case .reference, .commit: 2...7
+                case .reference: 2...7
+                case .commit: 3...8  // the first is of the run's record
                 case .storeWrite: 1...14
                 case .forward, .backward: 1...12
                 case .evaluation: 8...16  // after the 7 of the reference
@@ -47,7 +48,8 @@ import Training
         var context = invocation.context(on: compute, model: try ModelChoice.resolve(invocation.training.model))
         let count = moment.count
         Death.watchStores()
-        context.referenceCache = try PreferenceStore(path: invocation.store)
+        let store = try PreferenceStore(path: invocation.store)
+        (context.referenceCache, context.ledger) = (store, store)
         Death.arm(commit: moment == .commit ? count : 0, write: moment == .storeWrite ? count : 0)
 
         let passes = Mutex<[WatchedPolicy.Pass: Int]>([:]), saves = Mutex(0)
@@ -89,7 +91,8 @@ import Training
         let resumed = try Child(["dpo", "--resume", "--out", place.path + "/parts", "--store", store, "--sample-tokens", "0", "--threads", "2"]).wait()
         #expect(resumed.code == 0, "exit \(resumed.code): \(resumed.err)")
         if moment == .reference || moment == .commit {  // passes of two pairs: those before the last are kept, and nothing of that one
-            #expect(resumed.err.contains("(\(2 * (moment.count - 1)) pairs were known)"), "\(moment.rawValue) \(moment.count): \(resumed.err)")
+            let kept = moment == .reference ? moment.count - 1 : moment.count - 2
+            #expect(resumed.err.contains("(\(2 * kept) pairs were known)"), "\(moment.rawValue) \(moment.count): \(resumed.err)")
         }
         let whole = try Child(["dpo"] + place.words("whole")).wait()
         #expect(whole.code == 0, "exit \(whole.code): \(whole.err)")
@@ -97,6 +100,8 @@ import Training
         #expect(differences.isEmpty, "\(moment.rawValue) \(moment.count): \(differences.joined(separator: "\n"))")
         let lines = try place.metrics("whole").count
         #expect(lines == 12 + 5, "\(lines) lines, 12 steps and 5 evaluations were expected")
+        let runs = try PreferenceStore(path: store).runs()
+        #expect(runs.map(\.status) == ["finished"], "\(runs)")
         let left = FileManager.default.enumerator(atPath: place.path + "/parts")?.compactMap { $0 as? String }.filter { $0.contains(".partial") } ?? []
         #expect(left.isEmpty, "\(left)")
     }

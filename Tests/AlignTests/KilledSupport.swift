@@ -85,6 +85,8 @@ struct KilledFolder {
         for name in Set(mine.keys).union(other.keys).sorted() where mine[name] != other[name] {
             found.append("\(name): \(mine[name].map { "\($0.count) bytes" } ?? "absent") and \(other[name].map { "\($0.count) bytes" } ?? "absent")")
         }
+        let (one, another) = (try record(a)["outcome"], try record(b)["outcome"])
+        if one != another { found.append("outcome: \(one?.text() ?? "absent") and \(another?.text() ?? "absent")") }
         if !mine.keys.contains("model/model.safetensors") { found.append("\(a) has no model") }
         return found
     }

@@ -42,6 +42,18 @@ import Testing
         #expect(try RunDirectory.record(at: workshop.path + "/parts")["status"]?.string == "interrupted")
         let second = try await run(settings(), "parts", resumes: true)
         #expect(second.status == .finished && second.after == whole.after && second.before == whole.before)
+        #expect(second.training == whole.training, "\(second.training) and \(whole.training)")
+        try expectSame("whole", "parts")
+    }
+
+    @Test("a run cancelled in its last evaluation knows its last step's metrics") func cancelledAtTheEnd() async throws {
+        let polls = Mutex(0)
+        let whole = try await run(settings(), "whole") { polls.withLock { $0 += 1 }; return false }
+        let last = polls.withLock { $0 }, left = Mutex(last - 1)
+        let first = try await run(settings(), "parts") { left.withLock { $0 -= 1; return $0 < 0 } }
+        #expect(first.status == .interrupted && first.steps == whole.steps, "stopped after \(first.steps) of \(whole.steps) steps")
+        let second = try await run(settings(), "parts", resumes: true)
+        #expect(second.training == whole.training && whole.training["loss"] != nil, "\(second.training) and \(whole.training)")
         try expectSame("whole", "parts")
     }
 

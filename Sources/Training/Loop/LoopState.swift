@@ -12,6 +12,8 @@ struct LoopState: Equatable {
     var nonfinite = 0
     /// Length of metrics.jsonl at this step, in bytes.
     var metricsBytes = 0
+    /// Metrics of the last step that was logged.
+    var training: [String: Double] = [:]
     /// Held-out metrics before training.
     var before: [String: Double] = [:]
     /// The last evaluation, and the step after which it was made.
@@ -27,7 +29,7 @@ struct LoopState: Equatable {
         }
         return [
             "step": .integer(step), "updates": .integer(updates), "tokens": .integer(tokens), "nonfinite": .integer(nonfinite),
-            "metrics_bytes": .integer(metricsBytes), "before": table(before), "last": table(last), "last_step": .integer(lastStep),
+            "metrics_bytes": .integer(metricsBytes), "training": table(training), "before": table(before), "last": table(last), "last_step": .integer(lastStep),
             "best": table(best), "best_step": .integer(bestStep), "evaluations_since_best": .integer(evaluationsSinceBest),
         ]
     }
@@ -52,7 +54,7 @@ struct LoopState: Equatable {
         lastStep = try integer("last_step")
         bestStep = try integer("best_step")
         evaluationsSinceBest = try integer("evaluations_since_best")
-        (before, last, best) = (table("before"), table("last"), table("best"))
+        (training, before, last, best) = (table("training"), table("before"), table("last"), table("best"))
         guard step >= 0, updates >= 0, metricsBytes >= 0 else {
             throw .damaged(file: file, field: "step", found: "\(step)", expected: "counts of at least 0")
         }

@@ -31,6 +31,14 @@ public final class RunDirectory {
     /// Whether a run was started in the directory `path`.
     public static func exists(at path: String) -> Bool { FileManager.default.fileExists(atPath: path + "/" + recordName) }
 
+    /// Whether a run may be written to `path`: one that is there is gone on with or left alone, and a folder with other things in it is
+    /// not ours to fill.
+    /// - Throws: `RunError.exists`.
+    public static func check(_ path: String, resumes: Bool) throws(RunError) {
+        let content = exists(at: path) ? [] : (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        guard exists(at: path) ? resumes : content.allSatisfy({ $0.hasSuffix(".partial") }) else { throw .exists(path: path) }
+    }
+
     /// run.json of a run.
     public static func record(at path: String) throws(RunError) -> JSONObject {
         let file = path + "/" + recordName
@@ -48,17 +56,14 @@ public final class RunDirectory {
     /// - Throws: `RunError.exists`, `RunError.changedSettings`.
     public init(_ path: String, record: JSONObject, resumes: Bool) throws(RunError) {
         self.path = path
+        try RunDirectory.check(path, resumes: resumes)
         if RunDirectory.exists(at: path) {
-            guard resumes else { throw .exists(path: path) }
             let old = try RunDirectory.record(at: path)
             let changed = ["settings", "inputs"].flatMap { RunDirectory.changes(from: old[$0], to: record[$0]) }
             guard changed.isEmpty else { throw .changedSettings(path: path, fields: changed) }
             self.record = old
             try removeLeftovers()
         } else {
-            // A folder with other things in it is not ours to fill.
-            let content = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-            guard content.allSatisfy({ $0.hasSuffix(".partial") }) else { throw .exists(path: path) }
             self.record = record
             try DurableFiles.makeFolder(path)
             try writeRecord()

@@ -53,7 +53,10 @@ struct StageRun {
             if context.resumes { context.report(.notice("\(context.runPath) has no checkpoint: starting at step 0")) }
         }
         outcome = StageRun.finished(directory, stage: stage)
-        if outcome == nil {
+        if let outcome, let id = directory.record["id"]?.string {
+            // A process that was killed between the two left the ledger behind run.json.
+            try context.ledger?.finish(run: id, status: outcome.status.rawValue, at: RunRecord.now)
+        } else if outcome == nil {
             try directory.openMetrics(cutAt: state.metricsBytes)
             try directory.update([("status", "running")])
             try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors))
@@ -87,7 +90,7 @@ struct StageRun {
             try? close("failed", [("error", .string("\(error)"))])
             throw error
         }
-        guard status != .interrupted else { return try interrupted(loop.state, metrics: loop.lastMetrics) }
+        guard status != .interrupted else { return try interrupted(loop.state) }
         var after = loop.state.last
         if settings.loadsBest || settings.earlyStoppingPatience > 0, loop.state.bestStep > 0 {
             if loop.state.bestStep != loop.state.step { try source.restore(policy, directory.bestPath) }
@@ -97,17 +100,17 @@ struct StageRun {
         try directory.syncMetrics()
         let outcome = StageOutcome(
             status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: loop.state.step,
-            training: loop.lastMetrics, before: loop.state.before, after: after)
+            training: loop.state.training, before: loop.state.before, after: after)
         try close(status.rawValue, [("outcome", outcome.json)])
         return outcome
     }
 
     /// Marks the run as stopped from outside; `--resume` goes on.
-    func interrupted(_ state: LoopState, metrics: [String: Double] = [:]) throws -> StageOutcome {
+    func interrupted(_ state: LoopState) throws -> StageOutcome {
         try directory.syncMetrics()
         try close(StageOutcome.Status.interrupted.rawValue)
         return StageOutcome(
-            status: .interrupted, stage: stage, runPath: directory.path, modelPath: nil, steps: state.step, training: metrics,
+            status: .interrupted, stage: stage, runPath: directory.path, modelPath: nil, steps: state.step, training: state.training,
             before: state.before, after: [:])
     }
 

@@ -20,8 +20,6 @@ struct TrainingLoop {
     let isCancelled: () -> Bool
 
     var state: LoopState
-    /// Metrics of the last step that was taken.
-    private(set) var lastMetrics: [String: Double] = [:]
 
     private let schedule: LearningRateSchedule
     let totalSteps: Int
@@ -152,7 +150,7 @@ struct TrainingLoop {
         var line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)]
         // Accuracy with ties ½ is for held-out rows; in training lines TRL's strict one stands alone.
         line += metrics.means.filter { $0.name != "accuracy" }
-        lastMetrics = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
+        state.training = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
         var members: [(String, JSON)] = [("step", .integer(state.step)), ("epoch", .number(epoch))]
         members += line.prefix(3).map { ($0.name, .number($0.value)) }
         members.append(("num_tokens", .integer(state.tokens)))

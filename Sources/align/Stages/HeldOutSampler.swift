@@ -50,6 +50,7 @@ final class HeldOutSampler: Sendable {
             sampling.maxNewTokens = limit
             sampling.stopIDs = checkpoint.stopIDs
             let tokens = try Generator(model: transformer).generate(prompts: [prompt], sampling: sampling) { _, _ in !Interrupt.isRequested }[0].tokens
+            guard !Interrupt.isRequested else { return }  // cut short, it would stand as the sample of this step for good
             func text(_ ids: [Int32], skips: Bool) -> String { checkpoint.tokenizer?.decode(ids, skipSpecialTokens: skips) ?? ids.map(String.init).joined(separator: " ") }
             let sample = RunReport.Sample(step: step, prompt: text(prompt, skips: false), completion: text(tokens, skips: true))
             state.withLock { $0.samples.append(sample) }

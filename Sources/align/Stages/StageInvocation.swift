@@ -91,6 +91,7 @@ struct StageInvocation<Method: Stage>: Sendable {
             let preflight = try stage.preflight(in: context)
             return try Output.write(isJSON ? PreflightText(preflight).json.text(pretty: true) + "\n" : PreflightText(preflight).text)
         }
+        try RunDirectory.check(out, resumes: resumes)  // before the minutes that data and samples take
         Interrupt.install()
         let store = try PreferenceStore(path: store)
         context.referenceCache = store
