@@ -27,45 +27,49 @@ extension Transformer {
 
     /// Log-probs of the scored tokens; logits exist only for them, a block of the vocabulary at a time.
     func score(_ batch: SegmentTree, _ final: Matrix) -> (scores: TokenScores, logSumExp: [Double]) {
-        var (logProbs, entropies, logSumExp) = ([Double](), [Double](), [Double]())
-        var isArgmax: [Bool] = []
-        let normed = predictorStates(batch, final).normed
-        for chunk in rowChunks(batch.scoredTokenCount) {
-            var statistics = CrossEntropy(targets: batch.targets[chunk])
-            for block in vocabularyBlocks {
-                let logits = workspace.matrix("logits", rows: chunk.count, columns: block.count)
-                head.forward(normed.rows(chunk), outputs: block, into: logits, on: compute)
-                statistics.add(logits, first: block.lowerBound, on: compute)
+        compute.phase(.head) {
+            var (logProbs, entropies, logSumExp) = ([Double](), [Double](), [Double]())
+            var isArgmax: [Bool] = []
+            let normed = predictorStates(batch, final).normed
+            for chunk in rowChunks(batch.scoredTokenCount) {
+                var statistics = CrossEntropy(targets: batch.targets[chunk])
+                for block in vocabularyBlocks {
+                    let logits = workspace.matrix("logits", rows: chunk.count, columns: block.count)
+                    head.forward(normed.rows(chunk), outputs: block, into: logits, on: compute)
+                    statistics.add(logits, first: block.lowerBound, on: compute)
+                }
+                logProbs += statistics.logProbs
+                entropies += statistics.entropies
+                logSumExp += statistics.logSumExp
+                isArgmax += statistics.isArgmax
             }
-            logProbs += statistics.logProbs
-            entropies += statistics.entropies
-            logSumExp += statistics.logSumExp
-            isArgmax += statistics.isArgmax
+            return (TokenScores(logProbs: Ragged(values: logProbs, offsets: batch.rowOffsets), entropies: entropies, isArgmax: isArgmax), logSumExp)
         }
-        return (TokenScores(logProbs: Ragged(values: logProbs, offsets: batch.rowOffsets), entropies: entropies, isArgmax: isArgmax), logSumExp)
     }
 
     /// Backward of `score`: adds to the head's and final norm's gradients and to `dx` `[T, d]`.
     func scoreBackward(_ pending: PendingBackward, _ gradient: [Double], addingTo dx: Matrix) {
-        let batch = pending.batch
-        let (rows, d) = (batch.scoredTokenCount, config.hiddenSize)
-        let (raw, normed, inverse) = predictorStates(batch, pending.final)
-        let dNormed = workspace.matrix("head.dNormed", rows: rows, columns: d)
-        let dHead = self.gradient(layout.head)
-        for chunk in rowChunks(rows) {
-            for block in vocabularyBlocks {
-                let logits = workspace.matrix("logits", rows: chunk.count, columns: block.count)
-                head.forward(normed.rows(chunk), outputs: block, into: logits, on: compute)
-                crossEntropyBackward(logits, first: block.lowerBound, targets: batch.targets[chunk], logSumExp: pending.logSumExp[chunk],
-                    coefficients: gradient[chunk], on: compute)
-                head.backwardInput(logits, outputs: block, into: dNormed.rows(chunk), accumulate: block.lowerBound > 0, on: compute)
-                accumulateWeightGradient(logits, normed.rows(chunk), into: dHead.rows(block), precision: precision, on: compute)
+        compute.phase(.head) {
+            let batch = pending.batch
+            let (rows, d) = (batch.scoredTokenCount, config.hiddenSize)
+            let (raw, normed, inverse) = predictorStates(batch, pending.final)
+            let dNormed = workspace.matrix("head.dNormed", rows: rows, columns: d)
+            let dHead = self.gradient(layout.head)
+            for chunk in rowChunks(rows) {
+                for block in vocabularyBlocks {
+                    let logits = workspace.matrix("logits", rows: chunk.count, columns: block.count)
+                    head.forward(normed.rows(chunk), outputs: block, into: logits, on: compute)
+                    crossEntropyBackward(logits, first: block.lowerBound, targets: batch.targets[chunk], logSumExp: pending.logSumExp[chunk],
+                        coefficients: gradient[chunk], on: compute)
+                    head.backwardInput(logits, outputs: block, into: dNormed.rows(chunk), accumulate: block.lowerBound > 0, on: compute)
+                    accumulateWeightGradient(logits, normed.rows(chunk), into: dHead.rows(block), precision: precision, on: compute)
+                }
             }
+            let dRaw = workspace.matrix("head.dRaw", rows: rows, columns: d)
+            dRaw.zero()
+            rmsNormBackward(dNormed, x: raw, weight: finalNorm, inverse: inverse, addingTo: dRaw, dWeight: self.gradient(layout.finalNorm), on: compute)
+            scatterAddRows(dRaw, batch.predictors, into: dx, on: compute)
         }
-        let dRaw = workspace.matrix("head.dRaw", rows: rows, columns: d)
-        dRaw.zero()
-        rmsNormBackward(dNormed, x: raw, weight: finalNorm, inverse: inverse, addingTo: dRaw, dWeight: self.gradient(layout.finalNorm), on: compute)
-        scatterAddRows(dRaw, batch.predictors, into: dx, on: compute)
     }
 
     /// Logits `[rows, V]` of hidden states, for decoding.

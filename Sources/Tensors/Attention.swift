@@ -80,17 +80,19 @@ extension AttentionShape {
 public func attention(
     _ shape: AttentionShape, q: Matrix, k: Matrix, v: Matrix, segments: [AttentionSegment], into out: Matrix, logSumExp: Matrix, on compute: Compute
 ) {
-    let a = shape.c(q: q, k: k, v: v)
-    let table = compute.path.elementwise
-    let products = compute.attentionProducts
-    let longest = segments.map(\.chainLength).max() ?? 0
-    let floats = align_attention_scratch(Int32(longest), Int32(shape.headSize), 0)
-    compute.parallel(segments.count * shape.keyValueHeads) { task in
-        let (segment, group) = (segments[task / shape.keyValueHeads], task % shape.keyValueHeads)
-        compute.withScratch(floats) { scratch in
-            segment.withC { segment in
-                withUnsafePointer(to: a) {
-                    table.pointee.attention($0, segment, Int32(group), out.pointer, out.stride, logSumExp.pointer, logSumExp.stride, scratch, products.pack, products.gemm)
+    compute.phase(.attention) {
+        let a = shape.c(q: q, k: k, v: v)
+        let table = compute.path.elementwise
+        let products = compute.attentionProducts
+        let longest = segments.map(\.chainLength).max() ?? 0
+        let floats = align_attention_scratch(Int32(longest), Int32(shape.headSize), 0)
+        compute.parallel(segments.count * shape.keyValueHeads) { task in
+            let (segment, group) = (segments[task / shape.keyValueHeads], task % shape.keyValueHeads)
+            compute.withScratch(floats) { scratch in
+                segment.withC { segment in
+                    withUnsafePointer(to: a) {
+                        table.pointee.attention($0, segment, Int32(group), out.pointer, out.stride, logSumExp.pointer, logSumExp.stride, scratch, products.pack, products.gemm)
+                    }
                 }
             }
         }
@@ -104,20 +106,22 @@ public func attentionBackward(
     _ shape: AttentionShape, q: Matrix, k: Matrix, v: Matrix, trees: [[AttentionSegment]], out: Matrix, dOut: Matrix, logSumExp: Matrix,
     dq: Matrix, dk: Matrix, dv: Matrix, on compute: Compute
 ) {
-    let a = shape.c(q: q, k: k, v: v)
-    precondition(dOut.stride == out.stride && dk.stride == dv.stride, "strides \(out.stride), \(dOut.stride), \(dk.stride), \(dv.stride)")
-    let table = compute.path.elementwise
-    let products = compute.attentionProducts
-    let longest = trees.joined().map(\.chainLength).max() ?? 0
-    let floats = align_attention_scratch(Int32(longest), Int32(shape.headSize), 1)
-    compute.parallel(trees.count * shape.keyValueHeads) { task in
-        let group = task % shape.keyValueHeads
-        compute.withScratch(floats) { scratch in
-            for segment in trees[task / shape.keyValueHeads] {
-                segment.withC { segment in
-                    withUnsafePointer(to: a) {
-                        table.pointee.attention_backward($0, segment, Int32(group), out.pointer, dOut.pointer, out.stride, logSumExp.pointer,
-                            logSumExp.stride, dq.pointer, dk.pointer, dv.pointer, dq.stride, dk.stride, scratch, products.pack, products.gemm)
+    compute.phase(.attentionBackward) {
+        let a = shape.c(q: q, k: k, v: v)
+        precondition(dOut.stride == out.stride && dk.stride == dv.stride, "strides \(out.stride), \(dOut.stride), \(dk.stride), \(dv.stride)")
+        let table = compute.path.elementwise
+        let products = compute.attentionProducts
+        let longest = trees.joined().map(\.chainLength).max() ?? 0
+        let floats = align_attention_scratch(Int32(longest), Int32(shape.headSize), 1)
+        compute.parallel(trees.count * shape.keyValueHeads) { task in
+            let group = task % shape.keyValueHeads
+            compute.withScratch(floats) { scratch in
+                for segment in trees[task / shape.keyValueHeads] {
+                    segment.withC { segment in
+                        withUnsafePointer(to: a) {
+                            table.pointee.attention_backward($0, segment, Int32(group), out.pointer, dOut.pointer, out.stride, logSumExp.pointer,
+                                logSumExp.stride, dq.pointer, dk.pointer, dv.pointer, dq.stride, dk.stride, scratch, products.pack, products.gemm)
+                        }
                     }
                 }
             }

@@ -16,6 +16,8 @@ public final class Compute: Sendable {
     // A C structure that guards itself.
     private nonisolated(unsafe) let team: OpaquePointer
     private let scratch = Mutex<[FloatBuffer]>([])
+    /// Where the time goes, while somebody wants to know.
+    public let phaseTimes = PhaseTimes()
 
     /// - Parameters:
     ///   - threads: nil: one per processor that the system lets this process use.

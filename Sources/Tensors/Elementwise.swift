@@ -29,12 +29,14 @@ extension Compute {
 
 /// y = x ∘ w · r, r = (mean(x²) + ε)^−½ per row; r goes to `inverse` [rows].
 public func rmsNorm(_ x: Matrix, weight: Matrix, into y: Matrix, inverse: Matrix, epsilon: Double, on compute: Compute) {
-    precondition(x.columns == weight.columns && y.columns == x.columns && y.rows == x.rows && inverse.columns >= x.rows,
-        "x [\(x.rows), \(x.columns)], weight \(weight.columns), y [\(y.rows), \(y.columns)], inverse \(inverse.columns)")
-    let table = compute.path.elementwise
-    compute.forEachRowBlock(x.rows) { r in
-        table.pointee.rmsnorm(x.pointer + r.lowerBound * x.stride, x.stride, weight.pointer, y.pointer + r.lowerBound * y.stride, y.stride,
-            inverse.pointer + r.lowerBound, Int32(r.count), Int32(x.columns), Float(epsilon))
+    compute.phase(.norms) {
+        precondition(x.columns == weight.columns && y.columns == x.columns && y.rows == x.rows && inverse.columns >= x.rows,
+            "x [\(x.rows), \(x.columns)], weight \(weight.columns), y [\(y.rows), \(y.columns)], inverse \(inverse.columns)")
+        let table = compute.path.elementwise
+        compute.forEachRowBlock(x.rows) { r in
+            table.pointee.rmsnorm(x.pointer + r.lowerBound * x.stride, x.stride, weight.pointer, y.pointer + r.lowerBound * y.stride, y.stride,
+                inverse.pointer + r.lowerBound, Int32(r.count), Int32(x.columns), Float(epsilon))
+        }
     }
 }
 
@@ -43,18 +45,20 @@ public func rmsNorm(_ x: Matrix, weight: Matrix, into y: Matrix, inverse: Matrix
 public func rmsNormBackward(
     _ dy: Matrix, x: Matrix, weight: Matrix, inverse: Matrix, addingTo dx: Matrix, dWeight: Matrix, on compute: Compute
 ) {
-    precondition(dy.rows == x.rows && dx.rows == x.rows && dWeight.columns == x.columns,
-        "dy [\(dy.rows), \(dy.columns)], x [\(x.rows), \(x.columns)], dWeight \(dWeight.columns)")
-    let table = compute.path.elementwise
-    let size = 256  // rows per partial sum of dw
-    let blocks = (x.rows + size - 1) / size
-    let partial = Matrix(rows: max(blocks, 1), columns: x.columns)
-    compute.forEachRowBlock(x.rows, size: size) { r in
-        table.pointee.rmsnorm_backward(dy.pointer + r.lowerBound * dy.stride, dy.stride, x.pointer + r.lowerBound * x.stride, x.stride,
-            weight.pointer, inverse.pointer + r.lowerBound, dx.pointer + r.lowerBound * dx.stride, dx.stride,
-            partial.pointer + r.lowerBound / size * partial.stride, Int32(r.count), Int32(x.columns))
+    compute.phase(.norms) {
+        precondition(dy.rows == x.rows && dx.rows == x.rows && dWeight.columns == x.columns,
+            "dy [\(dy.rows), \(dy.columns)], x [\(x.rows), \(x.columns)], dWeight \(dWeight.columns)")
+        let table = compute.path.elementwise
+        let size = 256  // rows per partial sum of dw
+        let blocks = (x.rows + size - 1) / size
+        let partial = Matrix(rows: max(blocks, 1), columns: x.columns)
+        compute.forEachRowBlock(x.rows, size: size) { r in
+            table.pointee.rmsnorm_backward(dy.pointer + r.lowerBound * dy.stride, dy.stride, x.pointer + r.lowerBound * x.stride, x.stride,
+                weight.pointer, inverse.pointer + r.lowerBound, dx.pointer + r.lowerBound * dx.stride, dx.stride,
+                partial.pointer + r.lowerBound / size * partial.stride, Int32(r.count), Int32(x.columns))
+        }
+        for block in 0..<blocks { table.pointee.add(partial.pointer + block * partial.stride, dWeight.pointer, x.columns) }
     }
-    for block in 0..<blocks { table.pointee.add(partial.pointer + block * partial.stride, dWeight.pointer, x.columns) }
 }
 
 /// Rotates pairs (i, i + half) of every head by the angle of the row's position, in place; `inverse` rotates back (the backward).
@@ -64,12 +68,14 @@ public func rmsNormBackward(
 public func rotate(
     _ x: Matrix, positions: [Int32], cosines: Matrix, sines: Matrix, heads: Int, headSize: Int, inverse: Bool = false, on compute: Compute
 ) {
-    precondition(x.columns == heads * headSize && positions.count == x.rows, "x [\(x.rows), \(x.columns)] for \(heads) heads of \(headSize), \(positions.count) positions")
-    let table = compute.path.elementwise
-    positions.withUnsafeBufferPointer { positions in
-        compute.forEachRowBlock(x.rows) { r in
-            table.pointee.rope(x.pointer + r.lowerBound * x.stride, x.stride, positions.baseAddress! + r.lowerBound, cosines.pointer, sines.pointer,
-                Int32(r.count), Int32(heads), Int32(headSize), Int32(cosines.columns), inverse ? -1 : 1)
+    compute.phase(.elementwise) {
+        precondition(x.columns == heads * headSize && positions.count == x.rows, "x [\(x.rows), \(x.columns)] for \(heads) heads of \(headSize), \(positions.count) positions")
+        let table = compute.path.elementwise
+        positions.withUnsafeBufferPointer { positions in
+            compute.forEachRowBlock(x.rows) { r in
+                table.pointee.rope(x.pointer + r.lowerBound * x.stride, x.stride, positions.baseAddress! + r.lowerBound, cosines.pointer, sines.pointer,
+                    Int32(r.count), Int32(heads), Int32(headSize), Int32(cosines.columns), inverse ? -1 : 1)
+            }
         }
     }
 }
@@ -82,74 +88,86 @@ public enum Gate: Int32, Sendable {
 
 /// h = act(gate) ∘ up, rows of `gateUp` being gate and up side by side `[rows, 2·d]`.
 public func gated(_ gateUp: Matrix, into h: Matrix, gate: Gate, on compute: Compute) {
-    precondition(gateUp.columns == 2 * h.columns && gateUp.rows == h.rows, "gateUp [\(gateUp.rows), \(gateUp.columns)], h [\(h.rows), \(h.columns)]")
-    let table = compute.path.elementwise
-    compute.forEachRowBlock(h.rows, size: 16) { r in
-        table.pointee.gated(gateUp.pointer + r.lowerBound * gateUp.stride, gateUp.stride, h.pointer + r.lowerBound * h.stride, h.stride,
-            Int32(r.count), Int32(h.columns), gate.rawValue)
+    compute.phase(.elementwise) {
+        precondition(gateUp.columns == 2 * h.columns && gateUp.rows == h.rows, "gateUp [\(gateUp.rows), \(gateUp.columns)], h [\(h.rows), \(h.columns)]")
+        let table = compute.path.elementwise
+        compute.forEachRowBlock(h.rows, size: 16) { r in
+            table.pointee.gated(gateUp.pointer + r.lowerBound * gateUp.stride, gateUp.stride, h.pointer + r.lowerBound * h.stride, h.stride,
+                Int32(r.count), Int32(h.columns), gate.rawValue)
+        }
     }
 }
 
 /// Backward of `gated`: overwrites `gateUp` with its gradient.
 public func gatedBackward(_ dh: Matrix, gateUp: Matrix, gate: Gate, on compute: Compute) {
-    precondition(gateUp.columns == 2 * dh.columns && gateUp.rows == dh.rows, "gateUp [\(gateUp.rows), \(gateUp.columns)], dh [\(dh.rows), \(dh.columns)]")
-    let table = compute.path.elementwise
-    compute.forEachRowBlock(dh.rows, size: 16) { r in
-        let p = gateUp.pointer + r.lowerBound * gateUp.stride
-        table.pointee.gated_backward(dh.pointer + r.lowerBound * dh.stride, dh.stride, p, gateUp.stride, p, gateUp.stride,
-            Int32(r.count), Int32(dh.columns), gate.rawValue)
+    compute.phase(.elementwise) {
+        precondition(gateUp.columns == 2 * dh.columns && gateUp.rows == dh.rows, "gateUp [\(gateUp.rows), \(gateUp.columns)], dh [\(dh.rows), \(dh.columns)]")
+        let table = compute.path.elementwise
+        compute.forEachRowBlock(dh.rows, size: 16) { r in
+            let p = gateUp.pointer + r.lowerBound * gateUp.stride
+            table.pointee.gated_backward(dh.pointer + r.lowerBound * dh.stride, dh.stride, p, gateUp.stride, p, gateUp.stride,
+                Int32(r.count), Int32(dh.columns), gate.rawValue)
+        }
     }
 }
 
 /// out[i] = table[ids[i]] for every row.
 public func gatherRows(_ table: Matrix, _ ids: [Int32], into out: Matrix, on compute: Compute) {
-    precondition(out.rows == ids.count && out.columns == table.columns, "out [\(out.rows), \(out.columns)], \(ids.count) ids of \(table.columns)")
-    compute.forEachRowBlock(ids.count) { r in
-        for i in r {
-            precondition(ids[i] >= 0 && Int(ids[i]) < table.rows, "row \(ids[i]) of \(table.rows)")
-            (out.pointer + i * out.stride).update(from: table.pointer + Int(ids[i]) * table.stride, count: table.columns)
+    compute.phase(.embedding) {
+        precondition(out.rows == ids.count && out.columns == table.columns, "out [\(out.rows), \(out.columns)], \(ids.count) ids of \(table.columns)")
+        compute.forEachRowBlock(ids.count) { r in
+            for i in r {
+                precondition(ids[i] >= 0 && Int(ids[i]) < table.rows, "row \(ids[i]) of \(table.rows)")
+                (out.pointer + i * out.stride).update(from: table.pointer + Int(ids[i]) * table.stride, count: table.columns)
+            }
         }
     }
 }
 
 /// table[ids[i]] += x[i], in the order of i: tasks split columns, so that a repeated id sums the same way every time.
 public func scatterAddRows(_ x: Matrix, _ ids: [Int32], into table: Matrix, on compute: Compute) {
-    precondition(x.rows == ids.count && x.columns == table.columns, "x [\(x.rows), \(x.columns)], \(ids.count) ids into \(table.columns)")
-    let kernels = compute.path.elementwise
-    let width = 64
-    compute.parallel((x.columns + width - 1) / width) { block in
-        let start = block * width
-        let count = min(width, x.columns - start)
-        for i in ids.indices {
-            kernels.pointee.add(x.pointer + i * x.stride + start, table.pointer + Int(ids[i]) * table.stride + start, count)
+    compute.phase(.embedding) {
+        precondition(x.rows == ids.count && x.columns == table.columns, "x [\(x.rows), \(x.columns)], \(ids.count) ids into \(table.columns)")
+        let kernels = compute.path.elementwise
+        let width = 64
+        compute.parallel((x.columns + width - 1) / width) { block in
+            let start = block * width
+            let count = min(width, x.columns - start)
+            for i in ids.indices {
+                kernels.pointee.add(x.pointer + i * x.stride + start, table.pointer + Int(ids[i]) * table.stride + start, count)
+            }
         }
     }
 }
 
 /// y += x, shapes alike.
 public func add(_ x: Matrix, to y: Matrix, on compute: Compute) {
-    precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
-    let table = compute.path.elementwise
-    compute.forEachRowBlock(x.rows) { r in
-        for i in r { table.pointee.add(x.pointer + i * x.stride, y.pointer + i * y.stride, x.columns) }
+    compute.phase(.elementwise) {
+        precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
+        let table = compute.path.elementwise
+        compute.forEachRowBlock(x.rows) { r in
+            for i in r { table.pointee.add(x.pointer + i * x.stride, y.pointer + i * y.stride, x.columns) }
+        }
     }
 }
 
 /// Σ x² of a range, in a tree fixed by the range alone.
 public func sumOfSquares(_ buffer: FloatBuffer, range: Range<Int>? = nil, on compute: Compute) -> Double {
-    let range = range ?? 0..<buffer.count
-    precondition(range.upperBound <= buffer.count, "\(range) of \(buffer.count)")
-    let table = compute.path.elementwise
-    let blocks = (range.count + flatBlock - 1) / flatBlock
-    var partial = [Double](repeating: 0, count: blocks)
-    partial.withUnsafeMutableBufferPointer { partial in
-        let out = partial.baseAddress
-        compute.parallel(blocks) { block in
-            let start = range.lowerBound + block * flatBlock
-            out![block] = table.pointee.sum_of_squares(buffer.base + start, min(flatBlock, range.upperBound - start))
+    return compute.phase(.optimizer) {
+        let range = range ?? 0..<buffer.count
+        precondition(range.upperBound <= buffer.count, "\(range) of \(buffer.count)")
+        let table = compute.path.elementwise
+        let blocks = (range.count + flatBlock - 1) / flatBlock
+        var partial = [Double](repeating: 0, count: blocks)
+        partial.withUnsafeMutableBufferPointer { partial in
+            let out = partial.baseAddress
+            compute.parallel(blocks) { block in
+                let start = range.lowerBound + block * flatBlock
+                out![block] = table.pointee.sum_of_squares(buffer.base + start, min(flatBlock, range.upperBound - start))
+            }
         }
+        return partial.reduce(0, +)
     }
-    return partial.reduce(0, +)
 }
 
 /// One step of AdamW as PyTorch orders it (decay first), for one range of flat buffers.
@@ -179,27 +197,29 @@ public func adamW(
     weights: FloatBuffer, gradients: FloatBuffer, firstMoment: FloatBuffer, secondMoment: FloatBuffer, range: Range<Int>, step: AdamWStep,
     on compute: Compute
 ) {
-    for buffer in [weights, gradients, firstMoment, secondMoment] { precondition(range.upperBound <= buffer.count, "\(range) of \(buffer.count)") }
-    precondition(step.step >= 1, "AdamW counts steps from 1, found \(step.step)")
-    var c = align_adamw()
-    c.learning_rate = Float(step.learningRate)
-    c.beta1 = Float(step.beta1)
-    c.beta2 = Float(step.beta2)
-    // Not 1 − Float(β): for β2 = 0.999 that is off by 5e-5, and so would be every v.
-    c.complement1 = Float(1 - step.beta1)
-    c.complement2 = Float(1 - step.beta2)
-    c.epsilon = Float(step.epsilon)
-    c.weight_decay = Float(step.weightDecay)
-    c.gradient_scale = Float(step.gradientScale)
-    c.correction1 = Float(1 - power(step.beta1, step.step))
-    c.correction2 = Float(1 - power(step.beta2, step.step))
-    let table = compute.path.elementwise
-    let settings = c
-    compute.parallel((range.count + flatBlock - 1) / flatBlock) { block in
-        let start = range.lowerBound + block * flatBlock
-        withUnsafePointer(to: settings) { settings in
-            table.pointee.adamw(weights.base + start, gradients.base + start, firstMoment.base + start, secondMoment.base + start,
-                min(flatBlock, range.upperBound - start), settings)
+    compute.phase(.optimizer) {
+        for buffer in [weights, gradients, firstMoment, secondMoment] { precondition(range.upperBound <= buffer.count, "\(range) of \(buffer.count)") }
+        precondition(step.step >= 1, "AdamW counts steps from 1, found \(step.step)")
+        var c = align_adamw()
+        c.learning_rate = Float(step.learningRate)
+        c.beta1 = Float(step.beta1)
+        c.beta2 = Float(step.beta2)
+        // Not 1 − Float(β): for β2 = 0.999 that is off by 5e-5, and so would be every v.
+        c.complement1 = Float(1 - step.beta1)
+        c.complement2 = Float(1 - step.beta2)
+        c.epsilon = Float(step.epsilon)
+        c.weight_decay = Float(step.weightDecay)
+        c.gradient_scale = Float(step.gradientScale)
+        c.correction1 = Float(1 - power(step.beta1, step.step))
+        c.correction2 = Float(1 - power(step.beta2, step.step))
+        let table = compute.path.elementwise
+        let settings = c
+        compute.parallel((range.count + flatBlock - 1) / flatBlock) { block in
+            let start = range.lowerBound + block * flatBlock
+            withUnsafePointer(to: settings) { settings in
+                table.pointee.adamw(weights.base + start, gradients.base + start, firstMoment.base + start, secondMoment.base + start,
+                    min(flatBlock, range.upperBound - start), settings)
+            }
         }
     }
 }
@@ -219,8 +239,10 @@ private func power(_ base: Double, _ exponent: Int) -> Double {
 
 /// y ← x, shapes alike.
 public func copy(_ x: Matrix, to y: Matrix, on compute: Compute) {
-    precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
-    compute.forEachRowBlock(x.rows) { r in
-        for i in r { (y.pointer + i * y.stride).update(from: x.pointer + i * x.stride, count: x.columns) }
+    compute.phase(.elementwise) {
+        precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
+        compute.forEachRowBlock(x.rows) { r in
+            for i in r { (y.pointer + i * y.stride).update(from: x.pointer + i * x.stride, count: x.columns) }
+        }
     }
 }

@@ -70,10 +70,12 @@ public final class AdamW {
 
     /// Sets all gradients to 0, in parallel pieces.
     public func clearGradients(of policy: any TrainablePolicy) {
-        let piece = 1 << 20
-        let (count, base) = (policy.gradients.count, policy.gradients.base)
-        compute.parallel((count + piece - 1) / piece) { index in
-            (base + index * piece).update(repeating: 0, count: min(piece, count - index * piece))
+        compute.phase(.clearing) {
+            let piece = 1 << 20
+            let (count, base) = (policy.gradients.count, policy.gradients.base)
+            compute.parallel((count + piece - 1) / piece) { index in
+                (base + index * piece).update(repeating: 0, count: min(piece, count - index * piece))
+            }
         }
     }
 
