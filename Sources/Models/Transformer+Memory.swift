@@ -17,14 +17,17 @@ extension Transformer {
         let d = config.hiddenSize
         let (attention, keyValue) = (config.heads * config.headDimension, config.keyValueHeads * config.headDimension)
         let qkv = attention + 2 * keyValue
-        let perLayer = d + 2 + qkv + attention + config.heads + 2 * config.intermediateSize
+        // Floats of a value that products take: half of one under bf16.
+        func operand(_ count: Int) -> Int { precision == .bf16 ? count / 2 : count }
+        let perLayer = d + 2 + config.heads + operand(qkv + attention + 2 * config.intermediateSize)
         let layers = trains && !recompute ? config.layers : 1
         let residual = d * (trains ? config.layers + 1 : 2)
-        // normed, hidden, and in training dx, dNormed, dHidden, dAttended, dQkv and a recomputed output
-        let shared = d + config.intermediateSize + (trains ? 2 * d + config.intermediateSize + attention + qkv + (recompute ? d : 0) : 0)
+        // normed, hidden; in training dx, dNormed, dQkv, dAttended, a rounded dx and a recomputed output
+        let backward = 2 * d + qkv + operand(attention) + (precision == .bf16 ? operand(d) : 0) + (recompute ? d : 0)
+        let shared = operand(d + config.intermediateSize) + (trains ? backward : 0)
         let activations = tokens * (perLayer * layers + residual + shared)
         let rows = min(scoredTokens, headRows)
-        let head = scoredTokens * d * (trains ? 4 : 2) + rows * min(config.vocabularySize, headColumns)
+        let head = scoredTokens * (d * (trains ? 3 : 1) + operand(d)) + operand(rows * min(config.vocabularySize, headColumns))
         return weights + (activations + head) * float
     }
 
