@@ -8,7 +8,7 @@ let package = Package(
     targets: [
         .target(
             name: "CAlign",
-            cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])],
+            cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-strict-aliasing"])],
             linkerSettings: [.linkedLibrary("openblas"), .linkedLibrary("sqlite3"), .linkedLibrary("m")]
         ),
         .target(name: "Serialization", dependencies: ["CAlign"]),

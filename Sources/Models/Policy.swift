@@ -52,4 +52,21 @@ public protocol TrainablePolicy: Policy {
     var gradients: FloatBuffer { get }
     /// To be called after the weights have changed.
     func weightsChanged()
+    /// Calls `change` once for every piece of the weights, several at a time, and takes them as changed.
+    ///
+    /// A piece lies in parameters of one kind, decayed or not, and fits a core's cache, where what follows a change finds it.
+    func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void)
+}
+
+extension TrainablePolicy {
+    public func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) {
+        let size = 1 << 14
+        for parameter in parameters {
+            compute.parallel((parameter.count + size - 1) / size) { i in
+                let start = parameter.offset + i * size
+                change(start..<min(start + size, parameter.range.upperBound), parameter.decays)
+            }
+        }
+        weightsChanged()
+    }
 }

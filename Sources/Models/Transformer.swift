@@ -106,6 +106,28 @@ public final class Transformer: TrainablePolicy {
         head.pack(headWeight, on: compute)
     }
 
+    /// Weights are packed as soon as they have changed, a few rows at a time.
+    public func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) {
+        func norm(_ block: ParameterLayout.Block) { change(block.offset..<block.offset + block.columns, false) }
+        func matrix(_ block: ParameterLayout.Block, _ rows: Range<Int>) {
+            change(block.offset + rows.lowerBound * block.columns..<block.offset + rows.upperBound * block.columns, true)
+        }
+        for layer in layers {
+            norm(layer.blocks.inputNorm)
+            norm(layer.blocks.postNorm)
+            layer.packedQueryKeyValue.pack(layer.queryKeyValue, on: compute) { matrix(layer.blocks.queryKeyValue, $0) }
+            layer.packedOutput.pack(layer.output, on: compute) { matrix(layer.blocks.output, $0) }
+            layer.packedGateUp.pack(layer.gateUp, on: compute) { matrix(layer.blocks.gateUp, $0) }
+            layer.packedDown.pack(layer.down, on: compute) { matrix(layer.blocks.down, $0) }
+        }
+        norm(layout.finalNorm)
+        head.pack(headWeight, on: compute) { matrix(layout.head, $0) }
+        guard !config.tiesEmbeddings else { return }
+        compute.parallel((layout.embedding.rows + 31) / 32) { slab in
+            matrix(layout.embedding, slab * 32..<min(slab * 32 + 32, layout.embedding.rows))
+        }
+    }
+
     func gradient(_ block: ParameterLayout.Block) -> Matrix {
         Matrix(buffer: gradients, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
     }

@@ -245,7 +245,7 @@ public struct AdamWStep: Sendable {
     }
 }
 
-/// Applies `step` to `range` of the buffers: reads the gradients, updates weights and moments in one pass over memory.
+/// Applies `step` to `range` of the buffers: reads and clears the gradients, updates weights and moments in one pass over memory.
 public func adamW(
     weights: FloatBuffer, gradients: FloatBuffer, firstMoment: FloatBuffer, secondMoment: FloatBuffer, range: Range<Int>, step: AdamWStep,
     on compute: Compute

@@ -30,24 +30,30 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     /// Takes the weights as they are now; to be called after every change of them.
     public func pack(_ weight: Matrix, on compute: Compute) {
         compute.phase(.packing) {
-            precondition(weight.rows == outputs && weight.columns == inputs, "weight [\(weight.rows), \(weight.columns)] for [\(outputs), \(inputs)]")
-            self.weight = weight
-            guard precision == .bf16 else { return }
-            let kernels = compute.kernels
-            let packed = byOutput ?? FloatBuffer(count: paddedOutputs * paddedInputs / 2)
-            byOutput = packed
-            compute.parallel((outputs + 31) / 32) { panel in
-                let count = min(32, outputs - panel * 32)
-                kernels.pointee.pack_bf16(weight.pointer + panel * 32 * weight.stride, weight.stride, Int32(count), Int32(inputs), 0,
-                    packed.base.halves + panel * 32 * paddedInputs)
+            if precision == .bf16 { pack(weight, on: compute) { _ in } } else { self.weight = weight }
+        }
+    }
+
+    /// Calls `change` for every few rows of the weights, several at a time, and packs them while they are in the cache.
+    public func pack(_ weight: Matrix, on compute: Compute, afterChanging change: (Range<Int>) -> Void) {
+        precondition(weight.rows == outputs && weight.columns == inputs, "weight [\(weight.rows), \(weight.columns)] for [\(outputs), \(inputs)]")
+        self.weight = weight
+        if precision == .bf16 && byOutput == nil {
+            byOutput = FloatBuffer(count: paddedOutputs * paddedInputs / 2)
+            byInput = forwardOnly ? nil : FloatBuffer(count: paddedOutputs * paddedInputs / 2)
+        }
+        let kernels = compute.kernels
+        compute.parallel((outputs + 31) / 32) { slab in
+            let rows = slab * 32..<min(slab * 32 + 32, outputs)
+            change(rows)
+            let values = weight.pointer + rows.lowerBound * weight.stride
+            if let byOutput {
+                kernels.pointee.pack_bf16(values, weight.stride, Int32(rows.count), Int32(inputs), 0, byOutput.base.halves + slab * 32 * paddedInputs)
             }
-            guard !forwardOnly else { return }
-            let turned = byInput ?? FloatBuffer(count: paddedOutputs * paddedInputs / 2)
-            byInput = turned
-            compute.parallel((inputs + 31) / 32) { panel in
-                let count = min(32, inputs - panel * 32)
-                kernels.pointee.pack_bf16(weight.pointer + panel * 32, weight.stride, Int32(count), Int32(outputs), 1,
-                    turned.base.halves + panel * 32 * paddedOutputs)
+            guard let byInput else { return }
+            for column in stride(from: 0, to: inputs, by: 32) {
+                kernels.pointee.pack_bf16(values + column, weight.stride, Int32(min(32, inputs - column)), Int32(rows.count), 1,
+                    byInput.base.halves + column * paddedOutputs + slab * 32 * 32)
             }
         }
     }

@@ -60,7 +60,8 @@ typedef struct align_elementwise {
     void (*cross_entropy_block)(const float *logits, int v, int32_t first, int32_t target, align_cross_entropy *state);
     // logits <- coefficient * (onehot(target) - softmax) for the same block.
     void (*cross_entropy_backward)(float *logits, int v, int32_t first, int32_t target, double log_sum_exp, float coefficient);
-    void (*adamw)(float *w, const float *g, float *m, float *v, size_t n, const align_adamw *step);
+    // g becomes 0.
+    void (*adamw)(float *w, float *g, float *m, float *v, size_t n, const align_adamw *step);
     // out rows of the segment for the query heads of kv head `group`; lse [heads][lse_stride] takes log-sum-exp per row.
     // scratch: align_attention_scratch floats. out and d_out are of q's type; products are those of `kernels`.
     void (*attention)(const align_attention *a, const align_attention_segment *s, int group, void *out, ptrdiff_t out_stride,

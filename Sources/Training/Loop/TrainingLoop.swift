@@ -87,13 +87,15 @@ struct TrainingLoop {
         let batches = order.microBatches(of: state.step)
         let totals = batches.joined().map { task.totals(of: $0) }.reduce(StepTotals(), +)
         clock.start()
-        optimizer.clearGradients(of: policy)
         var loss = 0.0
         var tokens = 0
         var metrics = Metrics()
         var broken: String?
         for rows in batches where broken == nil {
-            if isCancelled() { return false }
+            if isCancelled() {
+                optimizer.clearGradients(of: policy)
+                return false
+            }
             let batch = task.batch(rows)
             tokens += batch.plainTokenCount
             let scores = try policy.logProbs(of: batch)
@@ -112,6 +114,7 @@ struct TrainingLoop {
             optimizer.update(policy, learningRate: rate, gradientNorm: norm)
             state.nonfinite = 0
         } else {
+            optimizer.clearGradients(of: policy)
             state.nonfinite += 1
         }
         clock.stop(tokens: tokens)

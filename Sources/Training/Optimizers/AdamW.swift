@@ -28,8 +28,6 @@ public final class AdamW {
     public internal(set) var steps = 0
 
     private let compute: Compute
-    /// Neighbouring parameters of one kind, joined: a norm between two matrices splits them, nothing else does.
-    private let ranges: [(range: Range<Int>, decays: Bool)]
 
     public init(_ policy: any TrainablePolicy, settings: Settings, compute: Compute) {
         self.settings = settings
@@ -37,7 +35,6 @@ public final class AdamW {
         parameters = policy.parameters
         firstMoment = FloatBuffer(count: policy.weights.count)
         secondMoment = FloatBuffer(count: policy.weights.count)
-        ranges = AdamW.joined(policy.parameters, separatesDecay: settings.weightDecay != 0)
     }
 
     /// ‖g‖₂ over all parameters, before clipping.
@@ -45,7 +42,7 @@ public final class AdamW {
         sumOfSquares(policy.gradients, on: compute).squareRoot()
     }
 
-    /// One update of the policy's weights from its gradients, which stay as they are.
+    /// One update of the policy's weights from its gradients, which are 0 afterwards: each is read once and cleared in the same pass.
     /// - Parameter gradientNorm: ‖g‖₂ as `gradientNorm(of:)` gave it; it must be finite.
     public func update(_ policy: any TrainablePolicy, learningRate: Double, gradientNorm: Double) {
         precondition(gradientNorm.isFinite, "a gradient of norm \(gradientNorm) must not reach the weights")
@@ -53,19 +50,21 @@ public final class AdamW {
         steps += 1
         let clips = settings.maxGradientNorm > 0
         let scale = clips ? min(1, settings.maxGradientNorm / (gradientNorm + 1e-6)) : 1
-        for (range, decays) in ranges {
-            var step = AdamWStep(learningRate: learningRate, step: steps)
-            step.beta1 = settings.beta1
-            step.beta2 = settings.beta2
-            step.epsilon = settings.epsilon
-            step.weightDecay = decays ? settings.weightDecay : 0
-            step.gradientScale = scale
-            adamW(
-                weights: policy.weights, gradients: policy.gradients, firstMoment: firstMoment, secondMoment: secondMoment,
-                range: range, step: step, on: compute
-            )
+        var step = AdamWStep(learningRate: learningRate, step: steps)
+        step.beta1 = settings.beta1
+        step.beta2 = settings.beta2
+        step.epsilon = settings.epsilon
+        step.gradientScale = scale
+        compute.phase(.optimizer) {
+            policy.changeWeights(on: compute) { piece, decays in
+                var step = step
+                step.weightDecay = decays ? settings.weightDecay : 0
+                adamW(
+                    weights: policy.weights, gradients: policy.gradients, firstMoment: firstMoment, secondMoment: secondMoment,
+                    range: piece, step: step, on: compute
+                )
+            }
         }
-        policy.weightsChanged()
     }
 
     /// Sets all gradients to 0, in parallel pieces.
@@ -77,19 +76,5 @@ public final class AdamW {
                 (base + index * piece).update(repeating: 0, count: min(piece, count - index * piece))
             }
         }
-    }
-
-    private static func joined(_ parameters: [ParameterInfo], separatesDecay: Bool) -> [(range: Range<Int>, decays: Bool)] {
-        var ranges: [(range: Range<Int>, decays: Bool)] = []
-        for parameter in parameters.sorted(by: { $0.offset < $1.offset }) where parameter.count > 0 {
-            let decays = separatesDecay && parameter.decays
-            let range = parameter.offset..<parameter.offset + parameter.count
-            if let last = ranges.last, last.decays == decays, last.range.upperBound == range.lowerBound {
-                ranges[ranges.count - 1].range = last.range.lowerBound..<range.upperBound
-            } else {
-                ranges.append((range, decays))
-            }
-        }
-        return ranges
     }
 }

@@ -35,7 +35,6 @@ struct ModelBench {
             _ = try model.logProbs(of: batch)
             try model.backward(gradient)
             optimizer.update(model, learningRate: 1e-9, gradientNorm: optimizer.gradientNorm(of: model))
-            optimizer.clearGradients(of: model)
         }
         let operations = 3e-9 * Transformer.forwardOperations(config: checkpoint.config, batch: batch)
         let rate = Figure("", seconds.map { operations / $0 }, "GFLOP/s")
