@@ -35,6 +35,11 @@ struct BatchOrder {
         return stride(from: start, to: end, by: batchSize).map { Array(order[$0..<min(end, $0 + batchSize)]) }
     }
 
+    /// Every row that the first `steps` steps take.
+    mutating func rows(ofSteps steps: Int) -> Set<Int> {
+        steps >= stepsPerEpoch ? Set(0..<rows) : Set((0..<steps).flatMap { microBatches(of: $0).joined() })
+    }
+
     private mutating func order(of epoch: Int) -> [Int] {
         guard shuffles else { return Array(0..<rows) }
         if let cached, cached.epoch == epoch { return cached.order }

@@ -27,14 +27,17 @@ struct ReferenceLogProbs {
     let rows: [PairRow]
     let identity: ReferenceIdentity
     let cache: (any ReferenceCache)?
+    /// Rows that somebody will ask for: a short run takes but a few.
+    let needed: Set<Int>
     /// Completions per pass: as many pairs as a training micro-step has.
     let batchSize: Int
 
     private let hashes: [(chosen: String, rejected: String)]
     private var known: [String: [Double]]
 
-    init(rows: [PairRow], identity: ReferenceIdentity, cache: (any ReferenceCache)?, batchSize: Int) throws {
+    init(rows: [PairRow], needed: Set<Int>, identity: ReferenceIdentity, cache: (any ReferenceCache)?, batchSize: Int) throws {
         self.rows = rows
+        self.needed = needed
         self.identity = identity
         self.cache = cache
         self.batchSize = batchSize
@@ -48,14 +51,14 @@ struct ReferenceLogProbs {
         }
     }
 
-    /// Rows of which a side is not known.
-    var missing: [Int] { rows.indices.filter { known[hashes[$0].chosen] == nil || known[hashes[$0].rejected] == nil } }
+    /// Needed rows of which a side is not known.
+    var missing: [Int] { needed.sorted().filter { known[hashes[$0].chosen] == nil || known[hashes[$0].rejected] == nil } }
 
     /// Scores the missing rows with `policy`, saving each pass, so that an interrupted one is not lost.
     /// - Returns: False if cancelled before the end.
     mutating func compute(with policy: any Policy, report: (StageEvent) -> Void, isCancelled: () -> Bool) throws -> Bool {
         let missing = missing
-        let cached = rows.count - missing.count
+        let cached = needed.count - missing.count
         for start in stride(from: 0, to: missing.count, by: batchSize) {
             if isCancelled() { return false }
             let indices = missing[start..<min(missing.count, start + batchSize)]
@@ -75,11 +78,12 @@ struct ReferenceLogProbs {
         return true
     }
 
-    /// The sums over each completion, in the order of the rows; all rows must be known.
+    /// The sums over each completion, in the order of the rows; not a number for rows that nobody needs.
     var sums: [(chosen: Double, rejected: Double)] {
-        hashes.map { hash in
-            precondition(known[hash.chosen] != nil && known[hash.rejected] != nil, "the reference of \(hash) was not computed")
-            return (known[hash.chosen]!.reduce(0, +), known[hash.rejected]!.reduce(0, +))
+        hashes.enumerated().map { index, hash in
+            guard needed.contains(index) else { return (.nan, .nan) }
+            guard let chosen = known[hash.chosen], let rejected = known[hash.rejected] else { preconditionFailure("the reference of \(hash) was not computed") }
+            return (chosen.reduce(0, +), rejected.reduce(0, +))
         }
     }
 

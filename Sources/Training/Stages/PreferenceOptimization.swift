@@ -51,8 +51,10 @@ public struct PreferenceOptimization: Stage {
         )
         if let outcome = run.outcome { return outcome }
 
+        var order = BatchOrder(rows: data.rows.count, settings: training)
+        let needed = order.rows(ofSteps: training.totalSteps(rows: data.rows.count)).union(data.rows.count..<data.rows.count + data.heldOut.count)
         var logProbs = try ReferenceLogProbs(
-            rows: data.rows + data.heldOut, identity: identity, cache: context.referenceCache, batchSize: training.batchSize)
+            rows: data.rows + data.heldOut, needed: needed, identity: identity, cache: context.referenceCache, batchSize: training.batchSize)
         // Without --ref-model the reference is the policy before its first step; a resumed policy is past that.
         let isPolicy = settings.referenceModel == nil && run.checkpoint == nil
         if !isPolicy, !logProbs.missing.isEmpty {
