@@ -8,12 +8,14 @@ struct TextPipeline: Sendable {
     let model: BytePairEncoding
     /// Whether a step inserts or replaces text after added tokens were found.
     private let rewritesWords: Bool
+    private let onlyComposes: Bool
     private let sinks = TokenSinks()
 
     init(normalizers: [Normalizer], preTokenizers: [PreTokenizer], added: [AddedToken], model: BytePairEncoding) {
         self.normalizers = normalizers
         self.preTokenizers = preTokenizers
         self.model = model
+        onlyComposes = normalizers == [.nfc]
         rewritesWords = preTokenizers.contains { if case .split = $0 { false } else { true } }
         let raw = added.filter { !$0.isNormalized }
         let normalized = added.filter(\.isNormalized)
@@ -67,7 +69,7 @@ struct TextPipeline: Sendable {
 
     private func encodePart(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, into sink: inout TokenSink) {
         let part = UnsafeBufferPointer(rebasing: bytes[range])
-        let isUntouched = normalizers.isEmpty || (normalizers == [.nfc] && Normalizer.isSurelyComposed(part))
+        let isUntouched = normalizers.isEmpty || (onlyComposes && CanonicalComposition.isSurelyComposed(part))
         if isUntouched && !rewritesWords { return encodeNormalized(bytes, range, into: &sink) }
         var text = AlignedText(part, base: range.lowerBound, aligned: sink.wantsRanges)
         for normalizer in normalizers { normalizer.apply(to: &text) }
