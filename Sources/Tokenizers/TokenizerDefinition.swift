@@ -24,7 +24,7 @@ struct TokenizerDefinition: Sendable {
 
     /// The bytes that byte-level tokens stand for; a token outside the alphabet stands for itself, and is not found by its bytes.
     func bytesOfTokens() -> TokenTable {
-        TokenTable(count: tokens.count) { ByteAlphabet.append(names.bytes(Int32($0)), to: &$1) && tokens[$0] != nil }
+        TokenTable(count: tokens.count) { ByteAlphabet.append(names.bytes(Int32($0)), to: &$1) }
     }
 
     /// Where encoding starts: tables by bytes.

@@ -25,7 +25,7 @@ struct MergeTable: Sendable {
     init(_ pairs: [(left: Int32, right: Int32)], ids: [Int32]) {
         precondition(pairs.count == ids.count, "\(pairs.count) pairs, \(ids.count) results")
         var bits: UInt64 = 4
-        while (1 << bits) < pairs.count * 2 { bits += 1 }
+        while (1 << bits) < pairs.count + pairs.count / 2 { bits += 1 }  // at most two thirds full
         let shift = 64 - bits
         self.shift = shift
         slots = FixedArray(count: 1 << Int(bits)) { slots in
