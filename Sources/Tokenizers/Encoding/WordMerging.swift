@@ -15,6 +15,9 @@ struct MergeScratch: ~Copyable {
     fileprivate var next = GrowingBuffer<Int32>(), previous = GrowingBuffer<Int32>()
     fileprivate var heap = MergeHeap()
 
+    /// Items that heaps have given out so far: what tests count to see that time does not grow with a word's square.
+    private(set) var popped = 0
+
     var capacity: Int { symbols.capacity }
 
     /// Words of at least this many symbols are merged with a heap; below it, looking at every pair again is quicker.
@@ -67,6 +70,7 @@ struct MergeScratch: ~Copyable {
         }
         heap.order()
         while let item = heap.pop() {
+            popped &+= 1
             let place = MergeHeap.place(item)
             // The pair may have changed, or gone with its left symbol, since this was put on the heap.
             guard best[place] != MergeTable.none, MergeTable.rank(best[place]) == MergeHeap.rank(item) else { continue }
