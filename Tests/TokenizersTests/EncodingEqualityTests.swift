@@ -102,6 +102,58 @@ import Testing
         #expect(sink.ids.array() == first)
     }
 
+    @Test("SentencePiece text that is cut at spaces gives the tokens of the whole", arguments: ["spm-bpe-llama2", "spm-bpe-gemma"])
+    func spaces(name: String) throws {
+        guard let json = try SharedFiles.json("fixtures/tokenizers/\(name)/tokenizer.json") else { return }
+        let tokenizer = try Tokenizer(json: json, config: nil, file: name)
+        let model = tokenizer.pipeline.model
+        #expect(model.cutsAtSpaces)
+        var generator = SeededGenerator(7)
+        for _ in 0..<200 {
+            let text = RandomText.make(Int.random(in: 1..<300, using: &generator), &generator).replacingOccurrences(of: " ", with: "▁")
+            var whole = TokenSink()
+            var parts = TokenSink()
+            whole.wantsRanges = true
+            parts.wantsRanges = true
+            var cached: [Int32] = []
+            let bytes = Array(text.utf8)
+            bytes.withUnsafeBufferPointer { bytes in
+                model.encodeUncached(bytes, into: &whole)
+                BytePairEncoding.forEachPart(bytes, 0, bytes.count) { start, end in
+                    parts.position = start
+                    model.encode(bytes, start, end, into: &parts)
+                }
+                for _ in 0..<2 {
+                    var sink = TokenSink()
+                    BytePairEncoding.forEachPart(bytes, 0, bytes.count) { model.encode(bytes, $0, $1, into: &sink) }
+                    cached = sink.ids.array()
+                }
+            }
+            #expect(whole.ids.array() == parts.ids.array(), "\(text.debugDescription)")
+            #expect(whole.ranges.array().map { [$0.start, $0.end] } == parts.ranges.array().map { [$0.start, $0.end] })
+            #expect(cached == whole.ids.array())
+        }
+    }
+
+    @Test("text is not cut at spaces that a merge joins to what is before") func joiningSpaces() throws {
+        func model(_ tokens: [String]) throws -> BytePairEncoding {
+            let scores = tokens.indices.map { -Float($0) }
+            let types = [2] + [Int32](repeating: 1, count: tokens.count - 1)
+            let vocabulary = GGUFVocabulary(model: "llama", pre: "default", tokens: tokens, types: types, scores: scores)
+            return try Tokenizer(vocabulary: vocabulary, file: "m.gguf").pipeline.model
+        }
+        #expect(try model(["<unk>", "▁", "a", "▁▁", "▁a"]).cutsAtSpaces)
+        #expect(try !model(["<unk>", "▁", "a", "▁a", "a▁"]).cutsAtSpaces)
+        #expect(try !model(["<unk>", "▁", "a", "a▁", "▁a", "▁a▁"]).cutsAtSpaces)
+        #expect(try !model(["<unk>", "a", "b", "ab"]).cutsAtSpaces)  // no token for a space
+        var parts: [String] = []
+        let text = Array("▁▁a▁b▁▁▁cd▁".utf8)
+        text.withUnsafeBufferPointer { bytes in
+            BytePairEncoding.forEachPart(bytes, 0, bytes.count) { parts.append(String(decoding: bytes[$0..<$1], as: UTF8.self)) }
+        }
+        #expect(parts == ["▁▁a", "▁b", "▁▁▁cd", "▁"])
+    }
+
     @Test("a word's key holds its bytes and nothing after them") func keys() {
         let bytes = (0..<40).map { UInt8($0 * 7 % 251) }
         for count in 1...WordCache.longest {

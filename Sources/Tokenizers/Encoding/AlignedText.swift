@@ -65,6 +65,7 @@ enum Normalizer: Sendable, Equatable {
         case let .prepend(prefix):
             if !text.bytes.isEmpty { text.replace([(0..<0, prefix)]) }
         case let .replace(pattern, content):
+            guard text.isAligned else { text.bytes = TokenDecoder.replaced(text.bytes, pattern, content); return }
             var edits: [(Range<Int>, [UInt8])] = []
             var i = 0
             while i + pattern.count <= text.bytes.count {

@@ -19,7 +19,11 @@ final class BytePairEncoding: Sendable {
     let byteIDs: FixedArray<Int32>
     /// Whether a token stands for the bytes that the table has for it, wherever it is used: then ranges follow from ids.
     private let hasFixedLengths: Bool
+    /// Whether no merge joins a "▁" to another scalar before it. Then a long text of SentencePiece, which is one word, can be cut
+    /// before each "▁" that follows something else: its parts merge as they would together, and the cache knows most of them.
+    let cutsAtSpaces: Bool
     private let whole: WholeWords
+    private static let space = Array("▁".utf8)
 
     init(symbols: Symbols, table: TokenTable, merges: MergeTable, ignoresMerges: Bool, byteIDs: [Int32], count: Int) {
         precondition(byteIDs.count == 256, "\(byteIDs.count) byte tokens, 256 are needed")
@@ -34,6 +38,32 @@ final class BytePairEncoding: Sendable {
         } else {
             hasFixedLengths = false
         }
+        // Unknown scalars may fuse, so "▁" has to be a known one; and a word that is looked up whole must stay whole.
+        if case .scalars = symbols, !ignoresMerges, table.find(BytePairEncoding.space) != nil {
+            cutsAtSpaces = merges.results.allSatisfy { id in
+                var end = 0
+                BytePairEncoding.forEachPart(table.bytes(id), 0, table.length(id)) { end = $1 - $0 }
+                return end == table.length(id)  // one part
+            }
+        } else {
+            cutsAtSpaces = false
+        }
+    }
+
+    /// Gives the start and end of each part of a text that is cut before each "▁" that follows something else.
+    @inline(__always)
+    static func forEachPart(_ text: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int, _ body: (_ start: Int, _ end: Int) -> Void) {
+        var (first, i, isAfterSpace) = (start, start, true)
+        while i < end {
+            let isSpace = text[i] == 0xE2 && i &+ 3 <= end && text[i &+ 1] == 0x96 && text[i &+ 2] == 0x81
+            if isSpace && !isAfterSpace {
+                body(first, i)
+                first = i
+            }
+            isAfterSpace = isSpace
+            i &+= isSpace ? 3 : 1
+        }
+        if first < end { body(first, end) }
     }
 
     /// Appends the tokens of the word from `start` up to `end`, which is not empty.

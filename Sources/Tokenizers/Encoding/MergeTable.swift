@@ -51,6 +51,9 @@ struct MergeTable: Sendable {
         }
     }
 
+    /// The tokens that merges make, in no order.
+    var results: [Int32] { (0..<slots.count).compactMap { slots[$0].key == MergeTable.empty ? nil : MergeTable.id(slots[$0].merge) } }
+
     @inline(__always)
     private static func key(_ left: Int32, _ right: Int32) -> UInt64 {
         UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))

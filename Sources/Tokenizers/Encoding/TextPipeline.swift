@@ -137,8 +137,15 @@ struct TextPipeline: Sendable {
 
     private func encode(_ word: Range<Int>, of bytes: UnsafeBufferPointer<UInt8>, into sink: inout TokenSink) {
         if word.isEmpty { return }
-        sink.position = word.lowerBound
-        model.encode(bytes, word.lowerBound, word.upperBound, into: &sink)
+        func encode(_ start: Int, _ end: Int) {
+            sink.position = start
+            model.encode(bytes, start, end, into: &sink)
+        }
+        if model.cutsAtSpaces {
+            BytePairEncoding.forEachPart(bytes, word.lowerBound, word.upperBound, encode)
+        } else {
+            encode(word.lowerBound, word.upperBound)
+        }
     }
 
     /// Words where a step inserts or replaces text.

@@ -33,15 +33,17 @@ enum TokenDecoder {
     static func replaced(_ text: [UInt8], _ pattern: [UInt8], _ content: [UInt8]) -> [UInt8] {
         guard !pattern.isEmpty, text.count >= pattern.count else { return text }
         var result: [UInt8] = []
-        result.reserveCapacity(text.count)
-        var i = 0
-        while i < text.count {
-            if text[i] == pattern[0], text[i...].starts(with: pattern) {
-                result += content
-                i += pattern.count
-            } else {
-                result.append(text[i])
-                i += 1
+        result.reserveCapacity(text.count + text.count / 2)
+        text.withUnsafeBufferPointer { text in
+            var i = 0
+            while i < text.count {
+                if text[i] == pattern[0], i + pattern.count <= text.count, (1..<pattern.count).allSatisfy({ text[i + $0] == pattern[$0] }) {
+                    result += content
+                    i += pattern.count
+                } else {
+                    result.append(text[i])
+                    i += 1
+                }
             }
         }
         return result
