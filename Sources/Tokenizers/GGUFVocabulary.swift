@@ -106,19 +106,18 @@ extension TokenizerDefinition {
             added.sort { $0.id < $1.id }
         }
         var cuts: [(left: Int32, right: Int32, score: Float, leftLength: Int, rightLength: Int)] = []
-        for (id, token) in vocabulary.tokens.enumerated() {
+        for id in vocabulary.tokens.indices {
             let type = vocabulary.types.isEmpty ? 1 : vocabulary.types[id]
             guard type == 1 || type == 4 else { continue }
-            let scalars = Array(token.unicodeScalars)
-            guard scalars.count > 1 && scalars.count <= 256 else { continue }
+            let bytes = names.bytes(Int32(id))
+            let starts = bytes.indices.filter { bytes[$0] & 0xC0 != 0x80 }  // of scalars
+            guard starts.count > 1 && starts.count <= 256 else { continue }
             let score = vocabulary.scores.isEmpty ? -Float(id) : vocabulary.scores[id]
             var local: [(left: Int32, right: Int32, score: Float, leftLength: Int, rightLength: Int)] = []
-            for cut in 1..<scalars.count {
-                var (left, right) = (String.UnicodeScalarView(), String.UnicodeScalarView())
-                left.append(contentsOf: scalars[..<cut])
-                right.append(contentsOf: scalars[cut...])
-                if let l = names.find(String(left)), let r = names.find(String(right)) {
-                    local.append((l, r, score, cut, scalars.count - cut))
+            for cut in 1..<starts.count {
+                let left = UnsafeBufferPointer(rebasing: bytes[..<starts[cut]]), right = UnsafeBufferPointer(rebasing: bytes[starts[cut]...])
+                if let l = names.find(left, hash: TokenTable.hash(left)), let r = names.find(right, hash: TokenTable.hash(right)) {
+                    local.append((l, r, score, cut, starts.count - cut))
                 }
             }
             cuts += local.sorted { ($0.left, $0.right) < ($1.left, $1.right) }

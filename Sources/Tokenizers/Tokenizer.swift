@@ -48,18 +48,7 @@ public final class Tokenizer: Sendable {
         for token in definition.added where token.isSpecial { special[Int(token.id)] = true }
         self.special = special
         let isByteLevel = definition.decoder.contains(.byteLevel)
-        let tokens = definition.tokens
-        pieces =
-            !isByteLevel
-            ? definition.names
-            : TokenTable(count: tokens.count) { id, arena in
-                let start = arena.count
-                if ByteAlphabet.append(tokens[id], to: &arena) { return true }
-                guard let token = tokens[id] else { return false }
-                arena.removeSubrange(start...)
-                arena.append(contentsOf: token.utf8)
-                return true
-            }
+        pieces = !isByteLevel ? definition.names : definition.isByteLevel ? pipeline.model.table : definition.bytesOfTokens()
     }
 
     /// One more than the highest id.
@@ -91,7 +80,7 @@ public final class Tokenizer: Sendable {
     /// The token ids of `text`. Special tokens that are written in the text are recognised.
     /// - Parameter addSpecialTokens: Put what the tokenizer's template puts around a text, such as the beginning token.
     public func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] {
-        let ids = pipeline.encode(text, wantsRanges: false).ids
+        let ids = pipeline.ids(text)
         return addSpecialTokens ? definition.prefix + ids + definition.suffix : ids
     }
 
@@ -100,8 +89,7 @@ public final class Tokenizer: Sendable {
     /// A byte-level token may start or end inside a character. Where a normalizer rewrote the text, a token's range covers the
     /// part of the source that its text came from; ranges never decrease, but then may overlap.
     public func encodeWithOffsets(_ text: String) -> [(id: Int32, range: Range<Int>)] {
-        let sink = pipeline.encode(text, wantsRanges: true)
-        return zip(sink.ids, sink.ranges).map { ($0, $1.start..<max($1.start, $1.end)) }
+        pipeline.idsWithRanges(text)
     }
 
     /// The text of `ids`; bytes that are not valid UTF-8 become U+FFFD, one for each maximal invalid part.

@@ -22,20 +22,26 @@ struct TokenizerDefinition: Sendable {
     /// Ids at or above this are refused: each id costs memory whether or not it has a token.
     static let idLimit = 1 << 21
 
+    /// The bytes that byte-level tokens stand for; a token outside the alphabet stands for itself, and is not found by its bytes.
+    func bytesOfTokens() -> TokenTable {
+        TokenTable(count: tokens.count) { ByteAlphabet.append(names.bytes(Int32($0)), to: &$1) }
+    }
+
     /// Where encoding starts: tables by bytes.
     /// - Throws: `TokenizerError.unknownToken` for a merge whose result is no token.
     func pipeline(file: String) throws(TokenizerError) -> TextPipeline {
-        let table = isByteLevel ? TokenTable(count: tokens.count) { ByteAlphabet.append(tokens[$0], to: &$1) } : names
-        var ranked = MergeTable(capacity: merges.count)
+        let table = isByteLevel ? bytesOfTokens() : names
+        var results: [Int32] = []
+        results.reserveCapacity(merges.count)
         var joined: [UInt8] = []
         for (rank, pair) in merges.enumerated() {
             joined.removeAll(keepingCapacity: true)
-            joined += names.bytes(pair.left)
-            joined += names.bytes(pair.right)
+            joined.append(contentsOf: names.bytes(pair.left))
+            joined.append(contentsOf: names.bytes(pair.right))
             guard let id = names.find(joined) else {
                 throw .unknownToken(file: file, field: "model.merges[\(rank)]", token: String(decoding: joined, as: UTF8.self))
             }
-            ranked.insert(left: pair.left, right: pair.right, merge: MergeTable.Merge(rank: UInt32(rank), id: id))
+            results.append(id)
         }
         let byteIDs: [Int32] = (0..<256).map { byte in
             if isByteLevel { return table.find([UInt8(byte)]) ?? (unknown ?? -1) }
@@ -45,7 +51,7 @@ struct TokenizerDefinition: Sendable {
         let symbols: BytePairEncoding.Symbols =
             isByteLevel ? .bytes : .scalars(byteFallback: byteFallback, unknown: unknown, fusesUnknown: fusesUnknown)
         let model = BytePairEncoding(
-            symbols: symbols, table: table, merges: ranked, ignoresMerges: ignoresMerges, byteIDs: byteIDs, count: tokens.count)
+            symbols: symbols, table: table, merges: MergeTable(merges, ids: results), ignoresMerges: ignoresMerges, byteIDs: byteIDs, count: tokens.count)
         return TextPipeline(normalizers: normalizers, preTokenizers: preTokenizers, added: added, model: model)
     }
 }

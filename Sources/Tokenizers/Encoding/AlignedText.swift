@@ -1,5 +1,3 @@
-import Foundation
-
 /// Text that a normalizer has rewritten, with the bytes of the source from which each of its bytes came.
 struct AlignedText: Sendable {
     var bytes: [UInt8]
@@ -67,6 +65,7 @@ enum Normalizer: Sendable, Equatable {
         case let .prepend(prefix):
             if !text.bytes.isEmpty { text.replace([(0..<0, prefix)]) }
         case let .replace(pattern, content):
+            guard text.isAligned else { text.bytes = TokenDecoder.replaced(text.bytes, pattern, content); return }
             var edits: [(Range<Int>, [UInt8])] = []
             var i = 0
             while i + pattern.count <= text.bytes.count {
@@ -81,27 +80,8 @@ enum Normalizer: Sendable, Equatable {
         }
     }
 
-    /// Whether NFC surely leaves the text alone: every scalar below U+0300 is its own composed form.
-    static func isSurelyComposed(_ bytes: some Sequence<UInt8>) -> Bool { bytes.allSatisfy { $0 < 0xCC } }
-
-    /// Canonical composition (Unicode Standard Annex 15, form C).
     private static func compose(_ text: inout AlignedText) {
-        if isSurelyComposed(text.bytes) { return }
-        let source = String(decoding: text.bytes, as: UTF8.self)
-        let composed = Array(source.precomposedStringWithCanonicalMapping.utf8)
-        if composed == text.bytes { return }
-        guard text.isAligned else { text.bytes = composed; return }
-        // Scalars compose within grapheme clusters only, so clusters align the two forms.
-        var edits: [(range: Range<Int>, with: [UInt8])] = []
-        var i = 0
-        for cluster in source {
-            let length = cluster.utf8.count
-            let new = Array(String(cluster).precomposedStringWithCanonicalMapping.utf8)
-            if !new.elementsEqual(cluster.utf8) { edits.append((i..<(i + length), new)) }
-            i += length
-        }
-        var byClusters = text
-        byClusters.replace(edits)
-        if byClusters.bytes == composed { text = byClusters } else { text.replace([(0..<text.bytes.count, composed)]) }
+        let aligned = text.isAligned
+        text.replace(text.bytes.withUnsafeBufferPointer { CanonicalComposition.edits($0, byClusters: aligned) })
     }
 }

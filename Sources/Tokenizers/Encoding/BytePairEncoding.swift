@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Byte-pair encoding of one word: its symbols, merged in the order of their ranks, leftmost first among equals.
 ///
 /// Source: Sennrich et al. 2016, algorithm 1, with the tie rule and the unknown-symbol rules of Hugging Face `tokenizers`.
@@ -18,9 +16,14 @@ final class BytePairEncoding: Sendable {
     let merges: MergeTable
     let ignoresMerges: Bool
     /// The token of each single byte, or of `<0xNN>` for byte fallback; -1 where there is none.
-    let byteIDs: [Int32]
+    let byteIDs: FixedArray<Int32>
+    /// Whether a token stands for the bytes that the table has for it, wherever it is used: then ranges follow from ids.
+    private let hasFixedLengths: Bool
+    /// Whether no merge joins a "▁" to another scalar before it. Then a long text of SentencePiece, which is one word, can be cut
+    /// before each "▁" that follows something else: its parts merge as they would together, and the cache knows most of them.
+    let cutsAtSpaces: Bool
     private let whole: WholeWords
-    private let cache = WordCache()
+    private static let space = Array("▁".utf8)
 
     init(symbols: Symbols, table: TokenTable, merges: MergeTable, ignoresMerges: Bool, byteIDs: [Int32], count: Int) {
         precondition(byteIDs.count == 256, "\(byteIDs.count) byte tokens, 256 are needed")
@@ -28,44 +31,100 @@ final class BytePairEncoding: Sendable {
         self.table = table
         self.merges = merges
         self.ignoresMerges = ignoresMerges
-        self.byteIDs = byteIDs
+        self.byteIDs = FixedArray(byteIDs)
         whole = WholeWords(count: count)
+        if case .bytes = symbols {
+            hasFixedLengths = (0...255).allSatisfy { table.find([UInt8($0)]) == byteIDs[$0] }
+        } else {
+            hasFixedLengths = false
+        }
+        // Unknown scalars may fuse, so "▁" has to be a known one; and a word that is looked up whole must stay whole.
+        if case .scalars = symbols, !ignoresMerges, table.find(BytePairEncoding.space) != nil {
+            cutsAtSpaces = merges.results.allSatisfy { id in
+                var end = 0
+                BytePairEncoding.forEachPart(table.bytes(id), 0, table.length(id)) { end = $1 - $0 }
+                return end == table.length(id)  // one part
+            }
+        } else {
+            cutsAtSpaces = false
+        }
     }
 
-    /// Words at least this long are not cached, and merged with a heap instead of by scanning.
-    static let longWord = 32
-
-    /// Appends the tokens of `word`.
-    func encode(_ word: UnsafeBufferPointer<UInt8>, into out: inout TokenSink) {
-        guard word.count > 0 else { return }
-        let hash = TokenTable.hash(word)
-        if let id = table.find(word, hash: hash) {
-            if ignoresMerges { return out.append(id, bytes: word.count) }
-            switch whole[id] {
-            case .yes: return out.append(id, bytes: word.count)
-            case .no: break
-            case .unknown:
-                let start = out.ids.count
-                merge(word, into: &out)
-                whole[id] = out.ids.count == start + 1 && out.ids[start] == id ? .yes : .no
-                return
+    /// Gives the start and end of each part of a text that is cut before each "▁" that follows something else.
+    @inline(__always)
+    static func forEachPart(_ text: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int, _ body: (_ start: Int, _ end: Int) -> Void) {
+        var (first, i, isAfterSpace) = (start, start, true)
+        while i < end {
+            let isSpace = text[i] == 0xE2 && i &+ 3 <= end && text[i &+ 1] == 0x96 && text[i &+ 2] == 0x81
+            if isSpace && !isAfterSpace {
+                body(first, i)
+                first = i
             }
+            isAfterSpace = isSpace
+            i &+= isSpace ? 3 : 1
         }
-        guard word.count < BytePairEncoding.longWord else { return merge(word, into: &out) }
-        if cache.append(word, hash: hash, into: &out) { return }
+        if first < end { body(first, end) }
+    }
+
+    /// Appends the tokens of the word from `start` up to `end`, which is not empty.
+    @inline(__always)
+    func encode(_ text: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int, into out: inout TokenSink) {
+        guard end &- start <= WordCache.longest, let base = text.baseAddress, !out.wantsRanges || hasFixedLengths else {
+            return encodeUncached(UnsafeBufferPointer(rebasing: text[start..<end]), into: &out)
+        }
+        let key = WordCache.Key(base, start, count: end &- start, limit: text.count)
+        let place = out.cache.place(key)
+        guard place.pointee.key == key else {
+            return encodeNew(UnsafeBufferPointer(rebasing: text[start..<end]), key, into: &out)
+        }
+        let ids = place.pointee.ids
+        appendKnown(ids[0], into: &out)
+        var i = 1
+        while i < WordCache.mostTokens, ids[i] >= 0 {
+            appendKnown(ids[i], into: &out)
+            i &+= 1
+        }
+    }
+
+    @inline(__always)
+    private func appendKnown(_ id: Int32, into out: inout TokenSink) {
+        out.append(id, bytes: out.wantsRanges ? table.length(id) : 0)
+    }
+
+    /// Encodes a word that the cache does not hold, and puts it there.
+    @inline(never)
+    private func encodeNew(_ word: UnsafeBufferPointer<UInt8>, _ key: WordCache.Key, into out: inout TokenSink) {
+        let start = out.ids.count
+        encodeUncached(word, into: &out)
+        let count = out.ids.count - start
+        guard count > 0 && count <= WordCache.mostTokens else { return }
+        var ids = SIMD4<Int32>(repeating: -1)
+        for i in 0..<count { ids[i] = out.ids[start + i] }
+        out.cache.place(key).pointee = WordCache.Place(key: key, ids: ids)
+    }
+
+    /// Appends the tokens of `word`: its own token if it has one that the merges reach, else what the merges make of it.
+    @inline(never)
+    func encodeUncached(_ word: UnsafeBufferPointer<UInt8>, into out: inout TokenSink) {
+        guard word.count > 0 else { return }
+        guard let id = table.find(word, hash: TokenTable.hash(word)) else { return merge(word, into: &out) }
+        if ignoresMerges || whole[id] == .yes { return out.append(id, bytes: word.count) }
         let start = out.ids.count
         merge(word, into: &out)
-        cache.insert(word, hash: hash, from: out, start: start)
+        if whole[id] == .unknown { whole[id] = out.ids.count == start + 1 && out.ids[start] == id ? .yes : .no }
     }
 
     private func merge(_ word: UnsafeBufferPointer<UInt8>, into out: inout TokenSink) {
-        out.symbols.removeAll(keepingCapacity: true)
-        split(word, into: &out.symbols)
-        if out.symbols.count < BytePairEncoding.longWord { mergeByScanning(&out.symbols) } else { mergeByHeap(&out.symbols) }
-        for symbol in out.symbols { out.append(symbol.id, bytes: Int(symbol.bytes), skipping: Int(symbol.skipped)) }
+        out.merging.symbols.removeAll()
+        split(word, into: &out.merging.symbols)
+        out.merging.merge(by: merges)
+        for i in 0..<out.merging.symbols.count {
+            let symbol = out.merging.symbols[i]
+            out.append(symbol.id, bytes: Int(symbol.bytes), skipping: Int(symbol.skipped))
+        }
     }
 
-    private func split(_ word: UnsafeBufferPointer<UInt8>, into result: inout [Symbol]) {
+    private func split(_ word: UnsafeBufferPointer<UInt8>, into result: inout GrowingBuffer<Symbol>) {
         var skipped: UInt32 = 0  // bytes that no token stands for
         switch symbols {
         case .bytes:
@@ -99,136 +158,5 @@ final class BytePairEncoding: Sendable {
                 }
             }
         }
-    }
-
-    /// For short words: the best pair is looked for again after each merge; ranks of pairs are kept beside them.
-    private func mergeByScanning(_ symbols: inout [Symbol]) {
-        guard symbols.count > 1 else { return }
-        let none = UInt64.max
-        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: symbols.count) { best in
-            // rank in the high half, merged id in the low half: the smallest is the next merge
-            func pair(_ left: Int32, _ right: Int32) -> UInt64 {
-                guard let merge = merges.find(left, right) else { return none }
-                return UInt64(merge.rank) << 32 | UInt64(UInt32(bitPattern: merge.id))
-            }
-            symbols.withUnsafeMutableBufferPointer { symbols in
-                var count = symbols.count
-                for i in 0..<(count - 1) { best.initializeElement(at: i, to: pair(symbols[i].id, symbols[i + 1].id)) }
-                best.initializeElement(at: count - 1, to: none)
-                while true {
-                    var place = 0
-                    var smallest = none
-                    for i in 0..<(count - 1) where best[i] < smallest { (smallest, place) = (best[i], i) }
-                    if smallest == none { break }
-                    symbols[place].id = Int32(truncatingIfNeeded: smallest)
-                    symbols[place].bytes += symbols[place + 1].bytes + symbols[place + 1].skipped
-                    count -= 1
-                    for i in (place + 1)..<max(count, place + 1) {
-                        symbols[i] = symbols[i + 1]
-                        best[i] = best[i + 1]
-                    }
-                    best[place] = place + 1 < count ? pair(symbols[place].id, symbols[place + 1].id) : none
-                    if place > 0 { best[place - 1] = pair(symbols[place - 1].id, symbols[place].id) }
-                }
-                for i in count..<symbols.count { symbols[i].bytes = 0 }
-            }
-        }
-        while let last = symbols.last, last.bytes == 0 { symbols.removeLast() }
-    }
-
-    /// For long words: a heap of candidate merges over a linked list of symbols, O(n log n).
-    private func mergeByHeap(_ symbols: inout [Symbol]) {
-        var next = (0..<symbols.count).map { $0 + 1 < symbols.count ? Int32($0 + 1) : -1 }
-        var previous = (0..<symbols.count).map { Int32($0) - 1 }
-        var heap = MergeHeap()
-        func candidate(_ place: Int) -> MergeHeap.Item? {
-            guard next[place] >= 0, let merge = merges.find(symbols[place].id, symbols[Int(next[place])].id) else { return nil }
-            return MergeHeap.Item(order: UInt64(merge.rank) << 32 | UInt64(UInt32(place)), id: merge.id)
-        }
-        heap.fill((0..<symbols.count).compactMap(candidate))
-        while let item = heap.pop() {
-            let place = Int(UInt32(truncatingIfNeeded: item.order))
-            // A symbol of no bytes was merged into its left neighbour; another id means that the pair has changed.
-            guard symbols[place].bytes > 0, let now = candidate(place), now.id == item.id else { continue }
-            let right = Int(next[place])
-            symbols[place].id = item.id
-            symbols[place].bytes += symbols[right].bytes + symbols[right].skipped
-            symbols[right].bytes = 0
-            next[place] = next[right]
-            if next[right] >= 0 { previous[Int(next[right])] = Int32(place) }
-            if let new = candidate(place) { heap.push(new) }
-            if previous[place] >= 0, let new = candidate(Int(previous[place])) { heap.push(new) }
-        }
-        symbols.removeAll { $0.bytes == 0 }
-    }
-}
-
-/// One symbol of a word while it is being merged.
-struct Symbol {
-    var id: Int32
-    /// Bytes of text it stands for.
-    var bytes: UInt32
-    /// Bytes without a token just before it.
-    var skipped: UInt32
-}
-
-/// Where tokens are collected, with scratch space that is reused from word to word.
-struct TokenSink {
-    var ids: [Int32] = []
-    /// First and last-plus-one byte of each token, if `wantsRanges`.
-    var ranges: [(start: Int, end: Int)] = []
-    let wantsRanges: Bool
-    /// Byte at which the next token starts.
-    var position = 0
-    var symbols: [Symbol] = []
-
-    init(wantsRanges: Bool) { self.wantsRanges = wantsRanges }
-
-    @inline(__always)
-    mutating func append(_ id: Int32, bytes: Int, skipping: Int = 0) {
-        ids.append(id)
-        if wantsRanges {
-            position += skipping
-            ranges.append((position, position + bytes))
-            position += bytes
-        }
-    }
-}
-
-/// A binary heap of candidate merges, lowest rank first, then leftmost.
-private struct MergeHeap {
-    struct Item {
-        var order: UInt64
-        var id: Int32
-    }
-    private var items: [Item] = []
-
-    mutating func fill(_ all: [Item]) {
-        items = all.sorted { $0.order < $1.order }  // a sorted array is a heap
-    }
-
-    mutating func push(_ item: Item) {
-        items.append(item)
-        var child = items.count - 1
-        while child > 0, items[child].order < items[(child - 1) / 2].order {
-            items.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
-        }
-    }
-
-    mutating func pop() -> Item? {
-        guard let first = items.first, let last = items.popLast() else { return nil }
-        guard !items.isEmpty else { return first }
-        items[0] = last
-        var parent = 0
-        while true {
-            var child = 2 * parent + 1
-            if child >= items.count { break }
-            if child + 1 < items.count, items[child + 1].order < items[child].order { child += 1 }
-            if items[parent].order <= items[child].order { break }
-            items.swapAt(parent, child)
-            parent = child
-        }
-        return first
     }
 }

@@ -28,7 +28,7 @@ enum PreTokenizer: Sendable, Equatable {
         into pieces: inout [Range<Int>]
     ) {
         if case let .words(words) = pattern, behaviour == .isolated || (behaviour == .removed && inverted) {
-            return words.split(text, range, into: &pieces)  // the matches cover everything
+            return words.forEachWord(text, range) { pieces.append($0..<$1) }  // the matches cover everything
         }
         if case .scalars(_, 1) = pattern, behaviour == .isolated {
             return isolate(pattern, text, range, into: &pieces)
@@ -87,9 +87,7 @@ enum PreTokenizer: Sendable, Equatable {
         var i = range.lowerBound
         switch pattern {
         case let .words(words):
-            var pieces: [Range<Int>] = []
-            words.split(text, range, into: &pieces)
-            pieces.forEach(found)
+            words.forEachWord(text, range) { found($0..<$1) }
         case let .literal(literal):
             while i + literal.count <= range.upperBound {
                 if text[i] == literal[0], text[i..<(i + literal.count)].elementsEqual(literal) {
@@ -105,27 +103,26 @@ enum PreTokenizer: Sendable, Equatable {
                 i += 1
             }
         case let .scalars(set, limit):
-            ScalarClass.ascii.withUnsafeBufferPointer { ascii in
-                func isMember(_ i: Int) -> (Bool, Int) {
-                    let byte = text[i]
-                    if byte < 0x80 { return (!ScalarClass(rawValue: ascii[Int(byte)]).isDisjoint(with: set), i + 1) }
-                    let (value, next) = UTF8Scan.scalar(text, i)
-                    return (!ScalarClass.beyondASCII(value).isDisjoint(with: set), next)
-                }
-                while i < range.upperBound {
-                    var (isIn, next) = isMember(i)
-                    if isIn {
-                        let start = i
-                        var count = 1
-                        while count < limit, next < range.upperBound {
-                            let (more, after) = isMember(next)
-                            if !more { break }
-                            (next, count) = (after, count + 1)
-                        }
-                        found(start..<next)
+            let classes = ScalarClass.ascii.base
+            func isMember(_ i: Int) -> (Bool, Int) {
+                let byte = text[i]
+                if byte < 0x80 { return (!ScalarClass(rawValue: classes[Int(byte)]).isDisjoint(with: set), i + 1) }
+                let (value, next) = UTF8Scan.scalar(text, i)
+                return (!ScalarClass.beyondASCII(value).isDisjoint(with: set), next)
+            }
+            while i < range.upperBound {
+                var (isIn, next) = isMember(i)
+                if isIn {
+                    let start = i
+                    var count = 1
+                    while count < limit, next < range.upperBound {
+                        let (more, after) = isMember(next)
+                        if !more { break }
+                        (next, count) = (after, count + 1)
                     }
-                    i = next
+                    found(start..<next)
                 }
+                i = next
             }
         }
     }

@@ -48,21 +48,20 @@ enum SplitPattern: Sendable, Equatable {
         }
     }
 
-    /// Appends the ends of the matches in `range` of valid UTF-8, whose bounds are scalar boundaries.
-    func split(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, into words: inout [Range<Int>]) {
-        ScalarClass.ascii.withUnsafeBufferPointer { ascii in
-            let scanner = WordScanner(text: text, end: range.upperBound, ascii: ascii)
-            var i = range.lowerBound
-            while i < range.upperBound {
-                let next: Int
-                switch self {
-                case .gpt2: next = scanner.gpt2(i)
-                case let .llama3(digits, marks): next = scanner.llama3(i, digits: digits, letters: marks ? [.letter, .mark] : .letter)
-                case let .o200k(digits, contractions): next = scanner.o200k(i, digits: digits, contractions: contractions)
-                }
-                words.append(i..<next)
-                i = next
+    /// Gives the start and end of each match in `range` of valid UTF-8, whose bounds are scalar boundaries.
+    @inline(__always)
+    func forEachWord(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ body: (_ start: Int, _ end: Int) -> Void) {
+        let scanner = WordScanner(text: text, end: range.upperBound)
+        var i = range.lowerBound
+        while i < range.upperBound {
+            let next: Int
+            switch self {
+            case .gpt2: next = scanner.gpt2(i)
+            case let .llama3(digits, marks): next = scanner.llama3(i, digits: digits, letters: marks ? [.letter, .mark] : .letter)
+            case let .o200k(digits, contractions): next = scanner.o200k(i, digits: digits, contractions: contractions)
             }
+            body(i, next)
+            i = next
         }
     }
 }
@@ -71,21 +70,33 @@ enum SplitPattern: Sendable, Equatable {
 private struct WordScanner {
     let text: UnsafeBufferPointer<UInt8>
     let end: Int
-    let ascii: UnsafeBufferPointer<UInt8>
+    let classes = ScalarClass.ascii.base
 
     /// Class of the scalar at `i` and the place after it; no class at the end.
     @inline(__always)
     func read(_ i: Int) -> (ScalarClass, Int) {
         guard i < end else { return ([], i) }
         let byte = text[i]
-        if byte < 0x80 { return (ScalarClass(rawValue: ascii[Int(byte)]), i + 1) }
+        if byte < 0x80 { return (ScalarClass(rawValue: classes[Int(byte)]), i &+ 1) }
         let (value, next) = UTF8Scan.scalar(text, i)
         return (ScalarClass.beyondASCII(value), next)
     }
 
     /// The end of the run of scalars from `i` that have a class of `set`.
     @inline(__always)
-    func run(_ i: Int, of set: ScalarClass, limit: Int = .max) -> Int {
+    func run(_ i: Int, of set: ScalarClass) -> Int {
+        var i = i
+        while i < end {
+            let (kind, next) = read(i)
+            if kind.isDisjoint(with: set) { break }
+            i = next
+        }
+        return i
+    }
+
+    /// As `run(_:of:)`, and at most `limit` scalars.
+    @inline(__always)
+    func run(_ i: Int, of set: ScalarClass, limit: Int) -> Int {
         var i = i
         var left = limit
         while i < end && left > 0 {

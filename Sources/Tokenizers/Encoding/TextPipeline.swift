@@ -1,16 +1,22 @@
 /// From text to tokens: added tokens, normalizers, words, merges.
 struct TextPipeline: Sendable {
-    var normalizers: [Normalizer]
-    var preTokenizers: [PreTokenizer]
+    let normalizers: [Normalizer]
+    let preTokenizers: [PreTokenizer]
     /// Added tokens that are looked for in the text as it is, and those looked for in normalized text.
-    var rawMatcher: AddedTokenMatcher
-    var normalizedMatcher: AddedTokenMatcher
-    var model: BytePairEncoding
+    let rawMatcher: AddedTokenMatcher
+    let normalizedMatcher: AddedTokenMatcher
+    let model: BytePairEncoding
+    /// Whether a step inserts or replaces text after added tokens were found.
+    private let rewritesWords: Bool
+    private let onlyComposes: Bool
+    private let sinks = TokenSinks()
 
     init(normalizers: [Normalizer], preTokenizers: [PreTokenizer], added: [AddedToken], model: BytePairEncoding) {
         self.normalizers = normalizers
         self.preTokenizers = preTokenizers
         self.model = model
+        onlyComposes = normalizers == [.nfc]
+        rewritesWords = preTokenizers.contains { if case .split = $0 { false } else { true } }
         let raw = added.filter { !$0.isNormalized }
         let normalized = added.filter(\.isNormalized)
         rawMatcher = AddedTokenMatcher(raw, contents: raw.map(\.content))
@@ -23,35 +29,47 @@ struct TextPipeline: Sendable {
             })
     }
 
-    /// The tokens of `text`, with the bytes of the source each stands for if `wantsRanges`.
-    func encode(_ text: String, wantsRanges: Bool) -> TokenSink {
-        var sink = TokenSink(wantsRanges: wantsRanges)
+    /// The tokens of `text`.
+    func ids(_ text: String) -> [Int32] {
+        sinks.withSink { sink in
+            encode(text, wantsRanges: false, into: &sink)
+            return sink.ids.array()
+        }
+    }
+
+    /// The tokens of `text`, with the bytes of the source each stands for.
+    func idsWithRanges(_ text: String) -> [(id: Int32, range: Range<Int>)] {
+        sinks.withSink { sink in
+            encode(text, wantsRanges: true, into: &sink)
+            return (0..<sink.ids.count).map { i in
+                let range = sink.ranges[i]
+                return (sink.ids[i], range.start..<max(range.start, range.end))
+            }
+        }
+    }
+
+    private func encode(_ text: String, wantsRanges: Bool, into sink: inout TokenSink) {
+        sink.ids.removeAll()
+        sink.ranges.removeAll()
+        (sink.wantsRanges, sink.position) = (wantsRanges, 0)
         var text = text
         text.withUTF8 { bytes in
             let all = 0..<bytes.count
-            if rawMatcher.isEmpty {
-                encodePart(bytes, all, into: &sink)
-            } else {
-                rawMatcher.split(bytes, all) { range, token in
-                    if let token {
-                        sink.position = range.lowerBound
-                        sink.append(token.id, bytes: range.count)
-                    } else {
-                        encodePart(bytes, range, into: &sink)
-                    }
+            if rawMatcher.isEmpty { return encodePart(bytes, all, into: &sink) }
+            rawMatcher.split(bytes, all) { range, token in
+                if let token {
+                    sink.position = range.lowerBound
+                    sink.append(token.id, bytes: range.count)
+                } else {
+                    encodePart(bytes, range, into: &sink)
                 }
             }
         }
-        return sink
-    }
-
-    private var rewritesWords: Bool {
-        preTokenizers.contains { if case .split = $0 { false } else { true } }
     }
 
     private func encodePart(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, into sink: inout TokenSink) {
         let part = UnsafeBufferPointer(rebasing: bytes[range])
-        let isUntouched = normalizers.isEmpty || (normalizers == [.nfc] && Normalizer.isSurelyComposed(part))
+        let isUntouched = normalizers.isEmpty || (onlyComposes && CanonicalComposition.isSurelyComposed(part))
         if isUntouched && !rewritesWords { return encodeNormalized(bytes, range, into: &sink) }
         var text = AlignedText(part, base: range.lowerBound, aligned: sink.wantsRanges)
         for normalizer in normalizers { normalizer.apply(to: &text) }
@@ -89,22 +107,44 @@ struct TextPipeline: Sendable {
         }
     }
 
+    /// - Precondition: All steps are splits.
     private func encodeWords(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, into sink: inout TokenSink) {
-        var words = [range]
-        var next: [Range<Int>] = []
-        for step in preTokenizers {
-            guard case let .split(pattern, behaviour, inverted) = step else { continue }
-            next.removeAll(keepingCapacity: true)
-            for word in words { PreTokenizer.split(pattern, behaviour, inverted: inverted, bytes, word, into: &next) }
-            swap(&words, &next)
+        if preTokenizers.count == 1, case let .split(.words(words), .isolated, _) = preTokenizers[0] {
+            return encode(words, in: range, of: bytes, into: &sink)
         }
-        encode(words, of: bytes, into: &sink)
+        sink.pieces.removeAll(keepingCapacity: true)
+        sink.pieces.append(range)
+        for (index, step) in preTokenizers.enumerated() {
+            guard case let .split(pattern, behaviour, inverted) = step else { continue }
+            if index == preTokenizers.count - 1, case let .words(words) = pattern, behaviour == .isolated {
+                // The last step's words are encoded as they are found.
+                for i in 0..<sink.pieces.count { encode(words, in: sink.pieces[i], of: bytes, into: &sink) }
+                return
+            }
+            sink.cut.removeAll(keepingCapacity: true)
+            for piece in sink.pieces { PreTokenizer.split(pattern, behaviour, inverted: inverted, bytes, piece, into: &sink.cut) }
+            swap(&sink.pieces, &sink.cut)
+        }
+        for i in 0..<sink.pieces.count { encode(sink.pieces[i], of: bytes, into: &sink) }
     }
 
-    private func encode(_ words: [Range<Int>], of bytes: UnsafeBufferPointer<UInt8>, into sink: inout TokenSink) {
-        for word in words {
-            sink.position = word.lowerBound
-            model.encode(UnsafeBufferPointer(rebasing: bytes[word]), into: &sink)
+    private func encode(_ words: SplitPattern, in range: Range<Int>, of bytes: UnsafeBufferPointer<UInt8>, into sink: inout TokenSink) {
+        words.forEachWord(bytes, range) { start, end in
+            sink.position = start
+            model.encode(bytes, start, end, into: &sink)
+        }
+    }
+
+    private func encode(_ word: Range<Int>, of bytes: UnsafeBufferPointer<UInt8>, into sink: inout TokenSink) {
+        if word.isEmpty { return }
+        func encode(_ start: Int, _ end: Int) {
+            sink.position = start
+            model.encode(bytes, start, end, into: &sink)
+        }
+        if model.cutsAtSpaces {
+            BytePairEncoding.forEachPart(bytes, word.lowerBound, word.upperBound, encode)
+        } else {
+            encode(word.lowerBound, word.upperBound)
         }
     }
 
@@ -166,7 +206,9 @@ struct TextPipeline: Sendable {
             }
         }
         let first = sink.ranges.count
-        text.bytes.withUnsafeBufferPointer { encode(words, of: $0, into: &sink) }
+        text.bytes.withUnsafeBufferPointer { bytes in
+            for word in words { encode(word, of: bytes, into: &sink) }
+        }
         align(&sink, from: first, to: text, base: 0)
     }
 
@@ -195,7 +237,7 @@ struct TextPipeline: Sendable {
             let range = sink.ranges[i]
             let start = range.start < text.starts.count ? text.starts[range.start] : text.ends.last ?? base
             let end = range.end > range.start ? text.ends[range.end - 1] : start
-            sink.ranges[i] = (start, end)
+            sink.ranges[i] = TokenSink.ByteRange(start: start, end: end)
         }
     }
 }

@@ -33,15 +33,17 @@ enum TokenDecoder {
     static func replaced(_ text: [UInt8], _ pattern: [UInt8], _ content: [UInt8]) -> [UInt8] {
         guard !pattern.isEmpty, text.count >= pattern.count else { return text }
         var result: [UInt8] = []
-        result.reserveCapacity(text.count)
-        var i = 0
-        while i < text.count {
-            if text[i] == pattern[0], text[i...].starts(with: pattern) {
-                result += content
-                i += pattern.count
-            } else {
-                result.append(text[i])
-                i += 1
+        result.reserveCapacity(text.count + text.count / 2)
+        text.withUnsafeBufferPointer { text in
+            var i = 0
+            while i < text.count {
+                if text[i] == pattern[0], i + pattern.count <= text.count, (1..<pattern.count).allSatisfy({ text[i + $0] == pattern[$0] }) {
+                    result += content
+                    i += pattern.count
+                } else {
+                    result.append(text[i])
+                    i += 1
+                }
             }
         }
         return result
@@ -92,18 +94,29 @@ enum ByteAlphabet {
             return next
         }
     }()
-    private static let bytes: [Int16] = {
-        var table = [Int16](repeating: -1, count: 0x180)
+    /// The byte of each scalar, -1 for scalars outside the alphabet.
+    private static let bytes: FixedArray<Int16> = {
+        var table = [Int16](repeating: -1, count: 0x800)
         for (byte, scalar) in scalars.enumerated() { table[Int(scalar)] = Int16(byte) }
-        return table
+        return FixedArray(table)
     }()
 
-    /// Appends the bytes that a token's characters stand for; `false` if there is none, or one of them is outside the alphabet.
-    static func append(_ token: String?, to result: inout [UInt8]) -> Bool {
-        guard let token else { return false }
-        for scalar in token.unicodeScalars {
-            guard scalar.value < 0x180, bytes[Int(scalar.value)] >= 0 else { return false }
-            result.append(UInt8(bytes[Int(scalar.value)]))
+    /// Appends the bytes that a token's characters stand for; if one of them is outside the alphabet, the token's UTF-8 as it is.
+    /// - Parameter token: UTF-8.
+    /// - Returns: Whether all characters are of the alphabet.
+    static func append(_ token: UnsafeBufferPointer<UInt8>, to result: inout [UInt8]) -> Bool {
+        let table = bytes.base  // has every scalar of one or two bytes
+        let start = result.count
+        var i = 0
+        while i < token.count {
+            let (scalar, next) = UTF8Scan.scalar(token, i)
+            guard scalar < 0x800, table[Int(scalar)] >= 0 else {
+                result.removeSubrange(start...)
+                result.append(contentsOf: token)
+                return false
+            }
+            result.append(UInt8(truncatingIfNeeded: table[Int(scalar)]))
+            i = next
         }
         return true
     }

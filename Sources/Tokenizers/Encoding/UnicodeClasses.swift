@@ -1,3 +1,6 @@
+import Foundation
+import Synchronization
+
 /// The classes of scalars that pre-tokenizer patterns speak of, as bits.
 struct ScalarClass: OptionSet, Sendable {
     let rawValue: UInt8
@@ -31,16 +34,33 @@ struct ScalarClass: OptionSet, Sendable {
         self = result
     }
 
-    /// Planes 0 and 1, where nearly all text lies.
-    private static let table: [UInt8] = (0..<UInt32(0x20000)).map { value in
-        Unicode.Scalar(value).map { ScalarClass($0).rawValue } ?? 0
-    }
-    static let ascii: [UInt8] = (0..<UInt8(128)).map { ScalarClass(Unicode.Scalar($0)).rawValue }
+    static let ascii = FixedArray((0..<UInt8(128)).map { ScalarClass(Unicode.Scalar($0)).rawValue })
+    private static let table = ScalarClassTable()
 
     @inline(never)
-    static func beyondASCII(_ value: UInt32) -> ScalarClass {
-        if Int(value) < table.count { return ScalarClass(rawValue: table[Int(value)]) }
-        return Unicode.Scalar(value).map { ScalarClass($0) } ?? []
+    static func beyondASCII(_ value: UInt32) -> ScalarClass { table[value] }
+}
+
+/// The classes of all scalars, each found out when it is first met: asking for all of plane 0 and 1 beforehand takes longer than
+/// loading a tokenizer does.
+private struct ScalarClassTable: @unchecked Sendable {  // the pointer never changes, its elements are atomic
+    private static let known: UInt16 = 0x100
+    private let states: UnsafeMutablePointer<Atomic<UInt16>>
+
+    init() {
+        // Zeroed memory of the system: pages that no text touches are never made.
+        let memory = calloc(0x110000, MemoryLayout<Atomic<UInt16>>.stride)
+        guard let memory else { preconditionFailure("no memory for the classes of 0x110000 scalars") }
+        states = memory.bindMemory(to: Atomic<UInt16>.self, capacity: 0x110000)
+    }
+
+    subscript(value: UInt32) -> ScalarClass {
+        guard value < 0x110000 else { return [] }
+        let state = states[Int(value)].load(ordering: .relaxed)
+        if state != 0 { return ScalarClass(rawValue: UInt8(truncatingIfNeeded: state)) }
+        let found = Unicode.Scalar(value).map { ScalarClass($0) } ?? []
+        states[Int(value)].store(ScalarClassTable.known | UInt16(found.rawValue), ordering: .relaxed)
+        return found
     }
 }
 
