@@ -46,7 +46,7 @@ struct GrowthPart: BenchPart {
         }
         let lengths = [128, 256, 512, 1024, 2048, 4096, 8192].map { length in
             let rows = max(1, 2048 / length)
-            return one("tokens a row", length, "length \(length), \(rows) rows", base, rows, length, threads)
+            return one("tokens a row", length, "length \(rows) x \(length)", base, rows, length, threads)
         }
         let batches = [1, 2, 4, 8, 16, 32, 64].map { one("rows of 128", $0, "batch \($0) x 128", base, $0, 128, threads) }
         let models = try GrowthModel.all.map { model in
@@ -90,16 +90,16 @@ struct GrowthPart: BenchPart {
 struct GrowthModel {
     let hidden: Int, layers: Int, heads: Int, keyValueHeads: Int, intermediate: Int, vocabulary: Int
 
-    /// 5, 15, 47, 135 and 362 million parameters.
+    /// 5, 15, 46, 134 and 361 million parameters.
     static let all = [
         GrowthModel(hidden: 192, layers: 8, heads: 3, keyValueHeads: 3, intermediate: 512, vocabulary: 8192),
-        GrowthModel(hidden: 320, layers: 10, heads: 5, keyValueHeads: 5, intermediate: 896, vocabulary: 8192),
         base,
+        GrowthModel(hidden: 512, layers: 12, heads: 8, keyValueHeads: 8, intermediate: 1408, vocabulary: 16384),
         GrowthModel(hidden: 576, layers: 30, heads: 9, keyValueHeads: 3, intermediate: 1536, vocabulary: 49152),
         GrowthModel(hidden: 960, layers: 32, heads: 15, keyValueHeads: 5, intermediate: 2560, vocabulary: 49152),
     ]
     /// What is held fixed where something else grows.
-    static let base = GrowthModel(hidden: 512, layers: 12, heads: 8, keyValueHeads: 8, intermediate: 1408, vocabulary: 16384)
+    static let base = GrowthModel(hidden: 320, layers: 10, heads: 5, keyValueHeads: 5, intermediate: 896, vocabulary: 8192)
 
     func config() throws -> ModelConfig {
         try ModelConfig(
