@@ -7,6 +7,8 @@ enum UsageError: Error, Equatable {
     case missingFlag(command: String, form: String, help: String)
     case missingArgument(command: String, placeholder: String, help: String)
     case badValue(command: String, flag: String, found: String, expected: String)
+    /// A word without a flag is none of those known.
+    case badArgument(command: String, placeholder: String, found: String, expected: String, nearest: String?)
     case extraArgument(command: String, found: String, accepts: String)
     case conflict(command: String, flags: [String], reason: String)
     /// `--config` names a file that cannot be used.
@@ -33,6 +35,9 @@ extension UsageError: CustomStringConvertible {
             return "align \(command): \(placeholder) is missing: \(help). " + see(command)
         case let .badValue(command, flag, found, expected):
             return "align \(command): --\(flag): found \"\(found)\", expected \(expected). " + see(command)
+        case let .badArgument(command, placeholder, found, expected, nearest):
+            return "align \(command): \(placeholder): found \"\(found)\", expected \(expected)" + (nearest.map { "; the nearest is \($0)" } ?? "") + ". "
+                + see(command)
         case let .extraArgument(command, found, accepts):
             return "align \(command): \"\(found)\" is one argument too many; the command takes \(accepts). " + see(command)
         case let .conflict(command, flags, reason):
