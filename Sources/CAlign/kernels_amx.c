@@ -93,6 +93,16 @@ static void align_pack_bf16_ta_amx(const float *src, ptrdiff_t ld, int m, int k,
         }
 }
 
+static void align_pack_half_ta_amx(const uint16_t *src, ptrdiff_t ld, int m, int k, uint16_t *dst) {
+    int padded = (k + 31) / 32 * 32;
+    for (int i0 = 0; i0 < m; i0 += 16)
+        for (int p0 = 0; p0 < padded; p0 += 32) {
+            int i1 = i0 + 16 < m ? i0 + 16 : m;
+            for (int i = i0; i < i1; i++)
+                for (int p = p0; p < p0 + 32; p++) dst[(ptrdiff_t)i * padded + p] = p < k ? src[p * ld + i] : 0;
+        }
+}
+
 static void align_gemm_bf16_ta_amx(const uint16_t *a, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate) {
     align_gemm_bf16_amx(a, (k + 31) / 32 * 32, packed, c, ldc, m, n, k, accumulate);
 }
@@ -101,12 +111,14 @@ static void align_gemm_bf16_ta_amx(const uint16_t *a, const uint16_t *packed, fl
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
 #define W 16
 #define TILE 12
+#define ROW_TILE 32
 #define TILE_CASES(x) CASE(1, x) CASE(2, x) CASE(3, x) CASE(4, x) CASE(5, x) CASE(6, x) CASE(7, x) CASE(8, x) CASE(9, x) CASE(10, x) CASE(11, x) CASE(12, x)
 #define FN(name) align_##name##_amx_base
 #define SET_NAME "AMX BF16"
 #define GEMM_BF16 align_gemm_bf16_amx
 #define OWN_BF16_TA
 #define PACK_BF16_TA align_pack_bf16_ta_amx
+#define PACK_HALF_TA align_pack_half_ta_amx
 #define GEMM_BF16_TA align_gemm_bf16_ta_amx
 #define finish finish_vectors
 #include "kernels.inc"

@@ -5,15 +5,15 @@ import Tensors
 /// Rows are handed out in blocks that belong to one owner each; a sequence is a list of row ranges, its prompt's first,
 /// so that samples of one prompt share the prompt's rows.
 final class KeyValueCache {
-    let keys: [Matrix]
-    let values: [Matrix]
+    let keys: [Operand]
+    let values: [Operand]
     let rows: Int
     private var next = 0
 
-    init(layers: Int, rows: Int, width: Int) {
+    init(layers: Int, rows: Int, width: Int, precision: Precision) {
         self.rows = rows
-        keys = (0..<layers).map { _ in Matrix(rows: rows, columns: width) }
-        values = (0..<layers).map { _ in Matrix(rows: rows, columns: width) }
+        keys = (0..<layers).map { _ in Operand(rows: rows, columns: width, precision: precision) }
+        values = (0..<layers).map { _ in Operand(rows: rows, columns: width, precision: precision) }
     }
 
     /// Takes `count` rows that follow each other; nil when the cache is full.
@@ -23,10 +23,10 @@ final class KeyValueCache {
         return next..<next + count
     }
 
-    func store(_ k: Matrix, _ v: Matrix, layer: Int, rows: [Int]) {
+    func store(_ k: Operand, _ v: Operand, layer: Int, rows: [Int]) {
         for (i, row) in rows.enumerated() {
-            (keys[layer].pointer + row * keys[layer].stride).update(from: k.pointer + i * k.stride, count: k.columns)
-            (values[layer].pointer + row * values[layer].stride).update(from: v.pointer + i * v.stride, count: v.columns)
+            keys[layer].copy(row: row, from: k, row: i)
+            values[layer].copy(row: row, from: v, row: i)
         }
     }
 }
@@ -55,13 +55,14 @@ extension Transformer {
         }
         try check(tokens, positions)
         reserveRotations(positions)
+        let rotation = rotation(positions)
         let d = config.hiddenSize
         var x = workspace.matrix("x0", rows: tokens.count, columns: d)
         gatherRows(embedding, tokens, into: x, on: compute)
         for index in layers.indices {
             let a = activations(-1, rows: tokens.count, input: x)
             x = workspace.matrix("x\((index + 1) % 2)", rows: tokens.count, columns: d)
-            forward(index, a, positions: positions, plan: plan, into: x)
+            forward(index, a, rotation: rotation, plan: plan, into: x)
         }
         let hidden = workspace.matrix("last", rows: last.count, columns: d)
         gatherRows(x, last, into: hidden, on: compute)

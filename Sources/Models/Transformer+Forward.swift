@@ -42,40 +42,52 @@ extension Transformer {
 
     /// Activations of one layer under names of its own, or under shared names when nothing is kept.
     func activations(_ slot: Int, rows: Int, input: Matrix) -> LayerActivations {
-        let m = workspace.matrices("layer \(slot)", [
-            (rows, config.hiddenSize), (1, rows), (1, rows), (rows, attentionWidth + 2 * keyValueWidth), (rows, attentionWidth), (config.heads, rows),
-            (rows, 2 * config.intermediateSize),
+        let m = workspace.operands("layer \(slot)", [
+            (rows, config.hiddenSize, .fp32), (1, rows, .fp32), (1, rows, .fp32), (config.heads, rows, .fp32),
+            (rows, attentionWidth + 2 * keyValueWidth, precision), (rows, attentionWidth, precision), (rows, 2 * config.intermediateSize, precision),
         ])
+        func fp32(_ i: Int) -> Matrix {
+            guard let matrix = m[i].matrix else { preconditionFailure("activation \(i) is bf16") }
+            return matrix
+        }
         return LayerActivations(
-            input: input, middle: m[0], inverse1: m[1], inverse2: m[2], queryKeyValue: m[3], attended: m[4], logSumExp: m[5], gateUp: m[6])
+            input: input, middle: fp32(0), inverse1: fp32(1), inverse2: fp32(2), queryKeyValue: m[4], attended: m[5], logSumExp: fp32(3), gateUp: m[6])
+    }
+
+    func rotation(_ positions: [Int32]) -> Rotation {
+        Rotation(positions: positions, cosines: rope.cosines, sines: rope.sines, headSize: config.headDimension, width: attentionWidth + keyValueWidth)
+    }
+
+    /// Pieces that hold whole heads.
+    private var headPieces: PackedLinear.Pieces {
+        var unit = config.headDimension
+        while unit % 32 != 0 { unit += config.headDimension }
+        return PackedLinear.Pieces(columns: max(1, 512 / unit) * unit)
     }
 
     /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.
-    func forward(_ index: Int, _ a: LayerActivations, positions: [Int32], plan: AttentionPlan, into output: Matrix) {
+    func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, into output: Matrix) {
         let (layer, rows) = (layers[index], a.input.rows)
-        let normed = workspace.matrix("normed", rows: rows, columns: config.hiddenSize)
+        let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, on: compute)
+        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) { rotation.apply($0, on: compute) }
         let (q, k, v) = split(a.queryKeyValue)
-        rotate(a.queryKeyValue.columns(0..<attentionWidth + keyValueWidth), positions: positions, cosines: rope.cosines, sines: rope.sines,
-            heads: config.heads + config.keyValueHeads, headSize: config.headDimension, on: compute)
         if let cache = plan.cache {
             cache.store(k, v, layer: index, rows: plan.cacheRows)
             attention(shape(index), q: q, k: cache.keys[index], v: cache.values[index], segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
         } else {
             attention(shape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
         }
-        copy(a.input, to: a.middle, on: compute)
-        layer.packedOutput.forward(a.attended, into: a.middle, accumulate: true, on: compute)
+        layer.packedOutput.forward(a.attended, on: compute) { add($0, to: a.input, into: a.middle, on: compute) }
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
-        layer.packedGateUp.forward(normed, into: a.gateUp, on: compute)
-        let hidden = workspace.matrix("hidden", rows: rows, columns: config.intermediateSize)
-        gated(a.gateUp, into: hidden, gate: gate, on: compute)
-        copy(a.middle, to: output, on: compute)
-        layer.packedDown.forward(hidden, into: output, accumulate: true, on: compute)
+        let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
+        layer.packedGateUp.forward(normed, into: a.gateUp, pieces: PackedLinear.Pieces(columns: 256, parts: 2), on: compute) {
+            gated($0, into: hidden, gate: gate, on: compute)
+        }
+        layer.packedDown.forward(hidden, on: compute) { add($0, to: a.middle, into: output, on: compute) }
     }
 
-    func split(_ qkv: Matrix) -> (q: Matrix, k: Matrix, v: Matrix) {
+    func split(_ qkv: Operand) -> (q: Operand, k: Operand, v: Operand) {
         let (a, b) = (attentionWidth, keyValueWidth)
         return (qkv.columns(0..<a), qkv.columns(a..<a + b), qkv.columns(a + b..<a + 2 * b))
     }
@@ -101,13 +113,14 @@ extension Transformer {
         let (rows, d) = (batch.tokenCount, config.hiddenSize)
         let plan = AttentionPlan(segments: Transformer.attentionSegments(batch, batch.segments.indices))
         var kept: [LayerActivations] = []
+        let rotation = rotation(batch.positions)
         var x = workspace.matrix("x0", rows: rows, columns: d)
         gatherRows(embedding, batch.tokens, into: x, on: compute)
         for index in layers.indices {
             let a = activations(keeps && !recompute ? index : -1, rows: rows, input: x)
             // Kept inputs have a place each; otherwise two take turns.
             x = workspace.matrix(keeps ? "x\(index + 1)" : "x\((index + 1) % 2)", rows: rows, columns: d)
-            forward(index, a, positions: batch.positions, plan: plan, into: x)
+            forward(index, a, rotation: rotation, plan: plan, into: x)
             if keeps { kept.append(a) }
         }
         return (kept, x)

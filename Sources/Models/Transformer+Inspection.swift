@@ -21,7 +21,7 @@ extension Transformer {
     /// then every token but the last alone.
     public func decodingLogits(prompt: [Int32], continuation: [Int32]) throws -> Matrix {
         let result = Matrix(rows: continuation.count, columns: config.vocabularySize)
-        let cache = KeyValueCache(layers: config.layers, rows: prompt.count + continuation.count, width: keyValueWidth)
+        let cache = KeyValueCache(layers: config.layers, rows: prompt.count + continuation.count, width: keyValueWidth, precision: precision)
         var (tokens, first) = (prompt, 0)
         for row in continuation.indices {
             guard let own = cache.reserve(tokens.count) else { preconditionFailure("a cache of \(cache.rows) rows is too small for the \(first + tokens.count) it was made for") }

@@ -19,15 +19,21 @@ struct Workspace {
         return Matrix(buffer: buffer, offset: 0, rows: rows, columns: columns, stride: columns)
     }
 
-    /// Several matrices in one buffer under `name`: fewer half-used pages than a buffer for each.
-    mutating func matrices(_ name: String, _ shapes: [(rows: Int, columns: Int)]) -> [Matrix] {
+    /// Rows that a product takes, under `name`.
+    mutating func operand(_ name: String, rows: Int, columns: Int, precision: Precision) -> Operand {
+        let whole = matrix(name, rows: 1, columns: Operand.floats(rows: rows, columns: columns, precision: precision))
+        return Operand(buffer: whole.buffer, offset: 0, rows: rows, columns: columns, precision: precision)
+    }
+
+    /// Several of them in one buffer under `name`: fewer half-used pages than a buffer for each.
+    mutating func operands(_ name: String, _ shapes: [(rows: Int, columns: Int, precision: Precision)]) -> [Operand] {
         // Each begins at a cache line.
-        let sizes = shapes.map { ($0.rows * $0.columns + 15) / 16 * 16 }
+        let sizes = shapes.map { (Operand.floats(rows: $0.rows, columns: $0.columns, precision: $0.precision) + 15) / 16 * 16 }
         let whole = matrix(name, rows: 1, columns: sizes.reduce(0, +))
         var offset = 0
         return zip(shapes, sizes).map { shape, size in
             defer { offset += size }
-            return Matrix(buffer: whole.buffer, offset: offset, rows: shape.rows, columns: shape.columns, stride: shape.columns)
+            return Operand(buffer: whole.buffer, offset: offset, rows: shape.rows, columns: shape.columns, precision: shape.precision)
         }
     }
 }
@@ -39,11 +45,13 @@ struct LayerActivations {
     /// Reciprocal root mean squares of the two norms, `[1, T]`.
     let inverse1, inverse2: Matrix
     /// Rotated q and k, and v, side by side.
-    let queryKeyValue: Matrix
-    /// Attention's output before Wo, and its log-sum-exp `[heads, T]`.
-    let attended, logSumExp: Matrix
+    let queryKeyValue: Operand
+    /// Attention's output before Wo.
+    let attended: Operand
+    /// Attention's log-sum-exp, `[heads, T]`.
+    let logSumExp: Matrix
     /// Gate and up before the activation, `[T, 2·intermediate]`.
-    let gateUp: Matrix
+    let gateUp: Operand
 }
 
 /// The state between `logProbs` and `backward`.

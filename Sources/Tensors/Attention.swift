@@ -53,13 +53,14 @@ public struct AttentionSegment: Sendable {
 }
 
 extension AttentionShape {
-    fileprivate func c(q: Matrix, k: Matrix, v: Matrix) -> align_attention {
-        precondition(q.columns == heads * headSize && k.columns == keyValueHeads * headSize && v.columns == k.columns && k.stride == v.stride,
+    fileprivate func c(q: Operand, k: Operand, v: Operand) -> align_attention {
+        precondition(q.columns == heads * headSize && k.columns == keyValueHeads * headSize && v.columns == k.columns && k.stride == v.stride
+            && k.precision == q.precision && v.precision == q.precision,
             "q \(q.columns), k \(k.columns), v \(v.columns) for \(heads)/\(keyValueHeads) heads of \(headSize)")
         var a = align_attention()
-        a.q = UnsafePointer(q.pointer)
-        a.k = UnsafePointer(k.pointer)
-        a.v = UnsafePointer(v.pointer)
+        a.q = UnsafeRawPointer(q.raw)
+        a.k = UnsafeRawPointer(k.raw)
+        a.v = UnsafeRawPointer(v.raw)
         a.q_stride = q.stride
         a.kv_stride = k.stride
         a.heads = Int32(heads)
@@ -74,24 +75,26 @@ extension AttentionShape {
 
 /// softmax(scale · q·kᵀ) · v for every segment, grouped-query heads; memory linear in a chain's length.
 /// - Parameters:
-///   - q: `[rows, heads · headSize]`; k, v: `[key rows, keyValueHeads · headSize]`.
-///   - out: `[rows, heads · headSize]`, overwritten for the segments' rows.
+///   - q: `[rows, heads · headSize]`; k, v: `[key rows, keyValueHeads · headSize]`; all of one type.
+///   - out: `[rows, heads · headSize]` of the same type, overwritten for the segments' rows.
 ///   - logSumExp: `[heads, rows]`, kept for the backward.
 public func attention(
-    _ shape: AttentionShape, q: Matrix, k: Matrix, v: Matrix, segments: [AttentionSegment], into out: Matrix, logSumExp: Matrix, on compute: Compute
+    _ shape: AttentionShape, q: Operand, k: Operand, v: Operand, segments: [AttentionSegment], into out: Operand, logSumExp: Matrix, on compute: Compute
 ) {
+    precondition(out.precision == q.precision && out.columns == q.columns, "out \(out.columns) of \(out.precision) for q \(q.columns) of \(q.precision)")
     compute.phase(.attention) {
         let a = shape.c(q: q, k: k, v: v)
         let table = compute.path.elementwise
-        let products = compute.attentionProducts
+        let run = q.precision == .bf16 ? table.pointee.attention_half! : table.pointee.attention!
         let longest = segments.map(\.chainLength).max() ?? 0
         let floats = align_attention_scratch(Int32(longest), Int32(shape.headSize), 0)
+        out.clearPadding()
         compute.parallel(segments.count * shape.keyValueHeads) { task in
             let (segment, group) = (segments[task / shape.keyValueHeads], task % shape.keyValueHeads)
             compute.withScratch(floats) { scratch in
                 segment.withC { segment in
                     withUnsafePointer(to: a) {
-                        table.pointee.attention($0, segment, Int32(group), out.pointer, out.stride, logSumExp.pointer, logSumExp.stride, scratch, products.pack, products.gemm)
+                        run($0, segment, Int32(group), out.raw, out.stride, logSumExp.pointer, logSumExp.stride, scratch, compute.kernels)
                     }
                 }
             }
@@ -99,18 +102,19 @@ public func attention(
     }
 }
 
-/// Backward of `attention`: writes dq, adds to dk and dv.
+/// Backward of `attention`: writes dq, adds to dk and dv, all fp32.
 /// - Parameter trees: Segments whose keys overlap stand in one list and are treated in its order, so that sums over a
 ///   shared prefix have one order; lists are independent of each other.
 public func attentionBackward(
-    _ shape: AttentionShape, q: Matrix, k: Matrix, v: Matrix, trees: [[AttentionSegment]], out: Matrix, dOut: Matrix, logSumExp: Matrix,
+    _ shape: AttentionShape, q: Operand, k: Operand, v: Operand, trees: [[AttentionSegment]], out: Operand, dOut: Operand, logSumExp: Matrix,
     dq: Matrix, dk: Matrix, dv: Matrix, on compute: Compute
 ) {
+    precondition(dOut.stride == out.stride && dk.stride == dv.stride && out.precision == q.precision && dOut.precision == q.precision,
+        "strides \(out.stride), \(dOut.stride), \(dk.stride), \(dv.stride)")
     compute.phase(.attentionBackward) {
         let a = shape.c(q: q, k: k, v: v)
-        precondition(dOut.stride == out.stride && dk.stride == dv.stride, "strides \(out.stride), \(dOut.stride), \(dk.stride), \(dv.stride)")
         let table = compute.path.elementwise
-        let products = compute.attentionProducts
+        let run = q.precision == .bf16 ? table.pointee.attention_backward_half! : table.pointee.attention_backward!
         let longest = trees.joined().map(\.chainLength).max() ?? 0
         let floats = align_attention_scratch(Int32(longest), Int32(shape.headSize), 1)
         compute.parallel(trees.count * shape.keyValueHeads) { task in
@@ -119,8 +123,8 @@ public func attentionBackward(
                 for segment in trees[task / shape.keyValueHeads] {
                     segment.withC { segment in
                         withUnsafePointer(to: a) {
-                            table.pointee.attention_backward($0, segment, Int32(group), out.pointer, dOut.pointer, out.stride, logSumExp.pointer,
-                                logSumExp.stride, dq.pointer, dk.pointer, dv.pointer, dq.stride, dk.stride, scratch, products.pack, products.gemm)
+                            run($0, segment, Int32(group), out.raw, dOut.raw, out.stride, logSumExp.pointer,
+                                logSumExp.stride, dq.pointer, dk.pointer, dv.pointer, dq.stride, dk.stride, scratch, compute.kernels)
                         }
                     }
                 }

@@ -62,20 +62,29 @@ public final class Compute: Sendable {
         }
     }
 
+    /// Rows of one task of a product over many: about `productRows`, in whole tiles, so that the threads end together.
+    func productBlock(_ rows: Int) -> Int {
+        let tile = Int(kernels.pointee.tile)
+        func makespan(_ size: Int) -> Int { ((rows + size - 1) / size + threads - 1) / threads * size }
+        let sizes = Swift.stride(from: productRows / tile * tile, through: productRows / 2, by: -tile)
+        return sizes.min { makespan($0) < makespan($1) } ?? productRows
+    }
+
     /// Lends at least `floats` floats of memory that holds anything; kept for the next caller.
-    func withScratch(_ floats: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
+    func withScratch(_ floats: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) { withScratchBuffer(floats) { body($0.base) } }
+
+    /// The same, as a buffer that matrices can be views of.
+    func withScratchBuffer(_ floats: Int, _ body: (FloatBuffer) -> Void) {
         let found: FloatBuffer? = scratch.withLock { free in
             // The smallest that fits, so that large ones stay for those who need them.
             let fitting = free.indices.filter { free[$0].count >= floats }.min { free[$0].count < free[$1].count }
             return fitting.map { free.remove(at: $0) }
         }
         let buffer = found ?? FloatBuffer(count: floats)
-        body(buffer.base)
+        body(buffer)
         scratch.withLock { free in
             free.append(buffer)
             if free.count > 2 * threads + 6, let least = free.indices.min(by: { free[$0].count < free[$1].count }) { free.remove(at: least) }
         }
     }
-
-    var attentionProducts: (pack: align_pack_f32_fn, gemm: align_gemm_f32_fn) { (kernels.pointee.pack_f32, kernels.pointee.gemm_f32) }
 }

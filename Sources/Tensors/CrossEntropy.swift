@@ -8,23 +8,28 @@ public struct CrossEntropy: Sendable {
     private var states: [align_cross_entropy]
     private let targets: [Int32]
 
-    public init(targets: ArraySlice<Int32>) {
-        self.targets = Array(targets)
+    public init(targets: [Int32]) {
+        self.targets = targets
         var empty = align_cross_entropy()
         empty.top = -.infinity
         empty.argmax = -1
         states = Array(repeating: empty, count: targets.count)
     }
 
-    /// Takes in the columns from `first` on, `[rows, columns]`.
-    public mutating func add(_ logits: Matrix, first: Int, on compute: Compute) {
-        precondition(logits.rows == targets.count, "\(logits.rows) rows, \(targets.count) targets")
+    /// Runs a product whose results are logits of `rows`, the columns from `first` on; `product` hands its pieces to the closure it gets.
+    ///
+    /// The pieces of one row must come one after the other, in the order of columns.
+    public mutating func collect(rows: Range<Int>, first: Int, on compute: Compute, _ product: ((PackedLinear.Piece) -> Void) -> Void) {
+        precondition(rows.upperBound <= targets.count, "rows \(rows) of \(targets.count)")
         let table = compute.path.elementwise
         let targets = targets
         states.withUnsafeMutableBufferPointer { states in
-            let states = states.baseAddress!
-            compute.parallel(logits.rows) { i in
-                table.pointee.cross_entropy_block(logits.pointer + i * logits.stride, Int32(logits.columns), Int32(first), targets[i], states + i)
+            guard let states = states.baseAddress else { return }
+            product { piece in
+                for (i, row) in piece.rows.enumerated() {
+                    table.pointee.cross_entropy_block(piece.values + i * piece.stride, Int32(piece.columns.count), Int32(first + piece.columns.lowerBound),
+                        targets[rows.lowerBound + row], states + rows.lowerBound + row)
+                }
             }
         }
     }
@@ -39,15 +44,27 @@ public struct CrossEntropy: Sendable {
     public var isArgmax: [Bool] { zip(states, targets).map { $0.argmax == $1 } }
 }
 
-/// logits ← coefficient · (onehot(target) − softmax): the backward of Σ coefficient · log p(target), for the columns from `first` on.
-public func crossEntropyBackward(
-    _ logits: Matrix, first: Int, targets: ArraySlice<Int32>, logSumExp: ArraySlice<Double>, coefficients: ArraySlice<Double>, on compute: Compute
-) {
-    precondition(logits.rows == targets.count && logits.rows == coefficients.count && logits.rows == logSumExp.count,
-        "\(logits.rows) rows, \(targets.count) targets, \(coefficients.count) coefficients")
-    let table = compute.path.elementwise
-    compute.parallel(logits.rows) { i in
-        table.pointee.cross_entropy_backward(logits.pointer + i * logits.stride, Int32(logits.columns), Int32(first), targets[targets.startIndex + i],
-            logSumExp[logSumExp.startIndex + i], Float(coefficients[coefficients.startIndex + i]))
+/// logits ← coefficient · (onehot(target) − softmax): the backward of Σ coefficient · log p(target).
+public struct CrossEntropyBackward: Sendable {
+    private let targets: [Int32]
+    private let logSumExp: [Double]
+    private let coefficients: [Double]
+
+    /// One of each a row.
+    public init(targets: [Int32], logSumExp: [Double], coefficients: [Double]) {
+        precondition(targets.count == logSumExp.count && targets.count == coefficients.count,
+            "\(targets.count) targets, \(logSumExp.count) sums, \(coefficients.count) coefficients")
+        self.targets = targets
+        self.logSumExp = logSumExp
+        self.coefficients = coefficients
+    }
+
+    /// Turns a product's results, logits of the columns from `first` on, into their gradient, on their way.
+    public func apply(_ piece: PackedLinear.Piece, first: Int, on compute: Compute) {
+        let table = compute.path.elementwise
+        for (i, row) in piece.rows.enumerated() {
+            table.pointee.cross_entropy_backward(piece.values + i * piece.stride, Int32(piece.columns.count), Int32(first + piece.columns.lowerBound),
+                targets[row], logSumExp[row], Float(coefficients[row]))
+        }
     }
 }

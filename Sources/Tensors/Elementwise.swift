@@ -40,6 +40,23 @@ public func rmsNorm(_ x: Matrix, weight: Matrix, into y: Matrix, inverse: Matrix
     }
 }
 
+/// The same into rows that a product takes.
+public func rmsNorm(_ x: Matrix, weight: Matrix, into y: Operand, inverse: Matrix, epsilon: Double, on compute: Compute) {
+    if let y = y.matrix { return rmsNorm(x, weight: weight, into: y, inverse: inverse, epsilon: epsilon, on: compute) }
+    precondition(x.columns == weight.columns && y.columns == x.columns && y.rows == x.rows && inverse.columns >= x.rows,
+        "x [\(x.rows), \(x.columns)], weight \(weight.columns), y [\(y.rows), \(y.columns)], inverse \(inverse.columns)")
+    compute.phase(.norms) {
+        let table = compute.path.elementwise
+        compute.forEachRowBlock(x.rows, size: 32) { r in
+            compute.withScratch(32 * x.columns) { normed in
+                table.pointee.rmsnorm(x.pointer + r.lowerBound * x.stride, x.stride, weight.pointer, normed, x.columns,
+                    inverse.pointer + r.lowerBound, Int32(r.count), Int32(x.columns), Float(epsilon))
+                y.store(normed, stride: x.columns, rows: r, columns: 0..<x.columns, compute.kernels)
+            }
+        }
+    }
+}
+
 /// Backward of `rmsNorm`: adds to `dx` [rows, d] and to `dWeight` [1, d].
 /// With g = dy ∘ w: dx += r·g − x·r³·mean(g ∘ x); dw += Σ dy ∘ x·r.
 public func rmsNormBackward(
@@ -61,20 +78,47 @@ public func rmsNormBackward(
     }
 }
 
-/// Rotates pairs (i, i + half) of every head by the angle of the row's position, in place; `inverse` rotates back (the backward).
-/// - Parameters:
-///   - x: `[rows, heads · headSize]`, possibly a slice of wider rows.
-///   - cosines, sines: `[positions, half]`.
-public func rotate(
-    _ x: Matrix, positions: [Int32], cosines: Matrix, sines: Matrix, heads: Int, headSize: Int, inverse: Bool = false, on compute: Compute
-) {
-    compute.phase(.elementwise) {
-        precondition(x.columns == heads * headSize && positions.count == x.rows, "x [\(x.rows), \(x.columns)] for \(heads) heads of \(headSize), \(positions.count) positions")
-        let table = compute.path.elementwise
+/// Rotary position embedding of some rows: pairs (i, i + half) of every head turn by the angle of the row's position.
+public struct Rotation: Sendable {
+    /// One a row.
+    public let positions: [Int32]
+    /// `[positions, half]`.
+    public let cosines, sines: Matrix
+    public let headSize: Int
+    /// Columns from here on stay as they are.
+    public let width: Int
+    public init(positions: [Int32], cosines: Matrix, sines: Matrix, headSize: Int, width: Int) {
+        precondition(width % headSize == 0 && cosines.columns <= headSize / 2, "\(width) columns in heads of \(headSize), \(cosines.columns) angles")
+        self.positions = positions
+        self.cosines = cosines
+        self.sines = sines
+        self.headSize = headSize
+        self.width = width
+    }
+
+    /// Turns `columns` of `rows` in place; `columns` begins at a head. `inverse` turns back (the backward).
+    func apply(_ values: UnsafeMutablePointer<Float>, stride: Int, rows: Range<Int>, columns: Range<Int>, inverse: Bool, on compute: Compute) {
+        let count = min(width, columns.upperBound) - columns.lowerBound
+        guard count > 0 else { return }
+        precondition(columns.lowerBound % headSize == 0 && count % headSize == 0 && rows.upperBound <= positions.count, "columns \(columns), heads of \(headSize)")
         positions.withUnsafeBufferPointer { positions in
-            compute.forEachRowBlock(x.rows) { r in
-                table.pointee.rope(x.pointer + r.lowerBound * x.stride, x.stride, positions.baseAddress! + r.lowerBound, cosines.pointer, sines.pointer,
-                    Int32(r.count), Int32(heads), Int32(headSize), Int32(cosines.columns), inverse ? -1 : 1)
+            compute.path.elementwise.pointee.rope(values, stride, positions.baseAddress! + rows.lowerBound, cosines.pointer, sines.pointer,
+                Int32(rows.count), Int32(count / headSize), Int32(headSize), Int32(cosines.columns), inverse ? -1 : 1)
+        }
+    }
+
+    /// Turns a product's results on their way.
+    public func apply(_ piece: PackedLinear.Piece, on compute: Compute) {
+        apply(piece.values, stride: piece.stride, rows: piece.rows, columns: piece.columns, inverse: false, on: compute)
+    }
+
+    /// Turns gradients back and rounds them into rows that a product takes; in place where these are the same.
+    public func invert(_ x: Matrix, into y: Operand, on compute: Compute) {
+        compute.phase(.elementwise) {
+            compute.forEachRowBlock(x.rows, size: 32) { r in
+                let p = x.pointer + r.lowerBound * x.stride
+                apply(p, stride: x.stride, rows: r, columns: 0..<x.columns, inverse: true, on: compute)
+                if y.precision == .bf16 || y.floats != x.pointer { y.store(p, stride: x.stride, rows: r, columns: 0..<x.columns, compute.kernels) }
             }
         }
     }
@@ -86,28 +130,43 @@ public enum Gate: Int32, Sendable {
     case geluTanh = 1
 }
 
-/// h = act(gate) ∘ up, rows of `gateUp` being gate and up side by side `[rows, 2·d]`.
-public func gated(_ gateUp: Matrix, into h: Matrix, gate: Gate, on compute: Compute) {
-    compute.phase(.elementwise) {
-        precondition(gateUp.columns == 2 * h.columns && gateUp.rows == h.rows, "gateUp [\(gateUp.rows), \(gateUp.columns)], h [\(h.rows), \(h.columns)]")
-        let table = compute.path.elementwise
-        compute.forEachRowBlock(h.rows, size: 16) { r in
-            table.pointee.gated(gateUp.pointer + r.lowerBound * gateUp.stride, gateUp.stride, h.pointer + r.lowerBound * h.stride, h.stride,
-                Int32(r.count), Int32(h.columns), gate.rawValue)
+/// h = act(gate) ∘ up of a product's results on their way, gate and up being the piece's two parts.
+public func gated(_ piece: PackedLinear.Piece, into h: Operand, gate: Gate, on compute: Compute) {
+    let n = piece.columns.count
+    compute.withScratch(16 * n) { hidden in
+        for first in stride(from: 0, to: piece.rows.count, by: 16) {
+            let rows = piece.rows.lowerBound + first..<piece.rows.lowerBound + min(first + 16, piece.rows.count)
+            compute.path.elementwise.pointee.gated(piece.values + first * piece.stride, piece.stride, hidden, n, Int32(rows.count), Int32(n), gate.rawValue)
+            h.store(hidden, stride: n, rows: rows, columns: piece.columns, compute.kernels)
         }
     }
 }
 
-/// Backward of `gated`: overwrites `gateUp` with its gradient.
-public func gatedBackward(_ dh: Matrix, gateUp: Matrix, gate: Gate, on compute: Compute) {
-    compute.phase(.elementwise) {
-        precondition(gateUp.columns == 2 * dh.columns && gateUp.rows == dh.rows, "gateUp [\(gateUp.rows), \(gateUp.columns)], dh [\(dh.rows), \(dh.columns)]")
-        let table = compute.path.elementwise
-        compute.forEachRowBlock(dh.rows, size: 16) { r in
-            let p = gateUp.pointer + r.lowerBound * gateUp.stride
-            table.pointee.gated_backward(dh.pointer + r.lowerBound * dh.stride, dh.stride, p, gateUp.stride, p, gateUp.stride,
-                Int32(r.count), Int32(dh.columns), gate.rawValue)
+/// Backward of `gated` on ∂L/∂h as a product gives it: overwrites `gateUp` `[rows, 2·d]` with its gradient and writes h,
+/// which the gradient of the next weights needs.
+public func gatedBackward(_ dh: PackedLinear.Piece, gateUp: Operand, hidden: Operand, gate: Gate, on compute: Compute) {
+    let (n, d) = (dh.columns.count, gateUp.columns / 2)
+    let up = dh.columns.lowerBound + d..<dh.columns.upperBound + d
+    compute.withScratch(16 * 2 * n) { values in
+        for first in stride(from: 0, to: dh.rows.count, by: 16) {
+            let rows = dh.rows.lowerBound + first..<dh.rows.lowerBound + min(first + 16, dh.rows.count)
+            let gradient = dh.values + first * dh.stride
+            gateUp.load(values, stride: 2 * n, rows: rows, columns: dh.columns, compute.kernels)
+            gateUp.load(values + n, stride: 2 * n, rows: rows, columns: up, compute.kernels)
+            compute.path.elementwise.pointee.gated_backward(gradient, dh.stride, values, 2 * n, values, 2 * n, gradient, dh.stride, Int32(rows.count), Int32(n), gate.rawValue)
+            gateUp.store(values, stride: 2 * n, rows: rows, columns: dh.columns, compute.kernels)
+            gateUp.store(values + n, stride: 2 * n, rows: rows, columns: up, compute.kernels)
+            hidden.store(gradient, stride: dh.stride, rows: rows, columns: dh.columns, compute.kernels)
         }
+    }
+}
+
+/// y = x + a product's results on their way.
+public func add(_ piece: PackedLinear.Piece, to x: Matrix, into y: Matrix, on compute: Compute) {
+    let table = compute.path.elementwise
+    for (i, row) in piece.rows.enumerated() {
+        let column = piece.columns.lowerBound
+        table.pointee.sum(piece.values + i * piece.stride, x.pointer + row * x.stride + column, y.pointer + row * y.stride + column, piece.columns.count)
     }
 }
 
@@ -140,15 +199,9 @@ public func scatterAddRows(_ x: Matrix, _ ids: [Int32], into table: Matrix, on c
     }
 }
 
-/// y += x, shapes alike.
-public func add(_ x: Matrix, to y: Matrix, on compute: Compute) {
-    compute.phase(.elementwise) {
-        precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
-        let table = compute.path.elementwise
-        compute.forEachRowBlock(x.rows) { r in
-            for i in r { table.pointee.add(x.pointer + i * x.stride, y.pointer + i * y.stride, x.columns) }
-        }
-    }
+/// Sets every value to 0.
+public func clear(_ x: Matrix, on compute: Compute) {
+    compute.phase(.elementwise) { compute.forEachRowBlock(x.rows) { r in x.rows(r).zero() } }
 }
 
 /// Σ x² of a range, in a tree fixed by the range alone.
@@ -235,14 +288,4 @@ private func power(_ base: Double, _ exponent: Int) -> Double {
         left >>= 1
     }
     return result
-}
-
-/// y ← x, shapes alike.
-public func copy(_ x: Matrix, to y: Matrix, on compute: Compute) {
-    compute.phase(.elementwise) {
-        precondition(x.rows == y.rows && x.columns == y.columns, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)]")
-        compute.forEachRowBlock(x.rows) { r in
-            for i in r { (y.pointer + i * y.stride).update(from: x.pointer + i * x.stride, count: x.columns) }
-        }
-    }
 }

@@ -1,7 +1,7 @@
 import CAlign
 
 /// Rows of one task of a product: a multiple of every kernel's tile, small enough to stay in a core's cache.
-private let productRows = 96
+let productRows = 96
 
 /// One linear layer's weights W `[outputs, inputs]` as the product kernels take them: y = x·Wᵀ, dx = dy·W.
 ///
@@ -39,7 +39,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
             compute.parallel((outputs + 31) / 32) { panel in
                 let count = min(32, outputs - panel * 32)
                 kernels.pointee.pack_bf16(weight.pointer + panel * 32 * weight.stride, weight.stride, Int32(count), Int32(inputs), 0,
-                    packed.halves + panel * 32 * paddedInputs)
+                    packed.base.halves + panel * 32 * paddedInputs)
             }
             guard !forwardOnly else { return }
             let turned = byInput ?? FloatBuffer(count: paddedOutputs * paddedInputs / 2)
@@ -47,91 +47,219 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
             compute.parallel((inputs + 31) / 32) { panel in
                 let count = min(32, inputs - panel * 32)
                 kernels.pointee.pack_bf16(weight.pointer + panel * 32, weight.stride, Int32(count), Int32(outputs), 1,
-                    turned.halves + panel * 32 * paddedOutputs)
+                    turned.base.halves + panel * 32 * paddedOutputs)
             }
         }
     }
 
-    /// y (+)= x·Wᵀ for all outputs, or for a range of them that starts at a multiple of 32.
+    /// Where a product's results are while they are still in the cache: `parts` blocks of columns side by side in each row.
+    public struct Piece {
+        public let rows: Range<Int>
+        /// Columns of every part.
+        public let columns: Range<Int>
+        /// First row of the first part; the next part begins `columns.count` floats on.
+        public let values: UnsafeMutablePointer<Float>
+        public let stride: Int
+    }
+
+    /// How a product is cut where its results are handed on: columns of one piece, and equal parts of the outputs that
+    /// each piece has its columns of (gate and up). `columns` is a multiple of 32.
+    public struct Pieces: Sendable {
+        public var columns: Int
+        public var parts: Int
+        public init(columns: Int = 512, parts: Int = 1) {
+            precondition(columns > 0 && columns % 32 == 0 && parts > 0, "pieces of \(columns) columns, \(parts) parts")
+            self.columns = columns
+            self.parts = parts
+        }
+    }
+
+    /// y = x·Wᵀ for all outputs, or for a range of them that starts at a multiple of 32.
+    ///
+    /// `epilogue` gets the fp32 results piece by piece before they are rounded into `y`, and may change them; the pieces of a
+    /// row come in the order of columns. Without `y` the results are the epilogue's alone, and never whole in memory under bf16.
     /// - Parameters:
     ///   - x: `[rows, inputs]`.
     ///   - y: `[rows, outputs.count]`.
-    public func forward(_ x: Matrix, outputs range: Range<Int>? = nil, into y: Matrix, accumulate: Bool = false, on compute: Compute) {
-        compute.phase(.products) {
-            let range = range ?? 0..<outputs
-            guard let weight else { preconditionFailure("forward before pack") }
-            precondition(x.columns == inputs && y.columns == range.count && y.rows == x.rows && range.lowerBound % 32 == 0 && range.upperBound <= outputs,
-                "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)], outputs \(range) of [\(outputs), \(inputs)]")
-            if let byOutput {
-                product(x, k: inputs, n: range.count, packed: byOutput.halves + range.lowerBound * paddedInputs, panelStride: paddedInputs * 32, y, accumulate, compute)
-            } else if compute.floatProducts == .openblas {
-                OpenBLAS.product(x, weight.rows(range), transposed: true, into: y, accumulate: accumulate, on: compute)
-            } else {
-                let w = weight.rows(range)
-                product(x, n: range.count, k: inputs, y, accumulate, compute) { kernels, panel, count, packed in
-                    kernels.pointee.pack_f32(w.pointer + panel * 32 * w.stride, w.stride, count, Int32(w.columns), 0, packed)
-                }
-            }
-        }
-    }
-
-    /// dx (+)= dy·W, or the share of a range of outputs that starts at a multiple of 32 (dy then has only these columns).
-    public func backwardInput(_ dy: Matrix, outputs range: Range<Int>? = nil, into dx: Matrix, accumulate: Bool = false, on compute: Compute) {
-        compute.phase(.inputGradients) {
-            let range = range ?? 0..<outputs
-            guard let weight else { preconditionFailure("backwardInput before pack") }
-            precondition(dy.columns == range.count && dx.columns == inputs && dy.rows == dx.rows && range.lowerBound % 32 == 0 && range.upperBound <= outputs,
-                "dy [\(dy.rows), \(dy.columns)], dx [\(dx.rows), \(dx.columns)], outputs \(range) of [\(outputs), \(inputs)]")
-            if precision == .bf16 {
-                guard let byInput else { preconditionFailure("this layer was packed for forward only") }
-                product(dy, k: range.count, n: inputs, packed: byInput.halves + range.lowerBound * 32, panelStride: paddedOutputs * 32, dx, accumulate, compute)
-            } else if compute.floatProducts == .openblas {
-                OpenBLAS.product(dy, weight.rows(range), transposed: false, into: dx, accumulate: accumulate, on: compute)
-            } else {
-                let w = weight.rows(range)
-                product(dy, n: inputs, k: range.count, dx, accumulate, compute) { kernels, panel, count, packed in
-                    kernels.pointee.pack_f32(w.pointer + panel * 32, w.stride, count, Int32(w.rows), 1, packed)
-                }
-            }
-        }
-    }
-
-    /// bf16: operands of x are rounded once, then row blocks by groups of panels.
-    private func product(
-        _ x: Matrix, k: Int, n: Int, packed: UnsafePointer<UInt16>, panelStride: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute
+    public func forward(
+        _ x: Operand, outputs range: Range<Int>? = nil, into y: Operand? = nil, pieces: Pieces = Pieces(), on compute: Compute, epilogue: (Piece) -> Void
     ) {
-        guard x.rows > 0 else { return }
-        let kernels = compute.kernels
-        let padded = (k + 31) / 32 * 32
-        compute.withScratch((x.rows * padded + 1) / 2) { scratch in
-            let a = UnsafeMutableRawPointer(scratch).assumingMemoryBound(to: UInt16.self)
-            compute.forEachRowBlock(x.rows, size: 16) { r in
-                for i in r { kernels.pointee.to_bf16(x.pointer + i * x.stride, a + i * padded, Int32(k), Int32(padded)) }
+        compute.phase(.products) { run(.forward(range ?? 0..<outputs), x, into: y, accumulate: false, pieces, compute, epilogue) }
+    }
+
+    /// y = x·Wᵀ with nothing to hand on.
+    public func forward(_ x: Operand, outputs range: Range<Int>? = nil, into y: Operand, on compute: Compute) {
+        compute.phase(.products) { run(.forward(range ?? 0..<outputs), x, into: y, accumulate: false, nil, compute) { _ in } }
+    }
+
+    /// dx = dy·W; else as `forward`.
+    public func backwardInput(
+        _ dy: Operand, into dx: Operand? = nil, pieces: Pieces = Pieces(), on compute: Compute, epilogue: (Piece) -> Void
+    ) {
+        compute.phase(.inputGradients) { run(.inputGradient(0..<outputs), dy, into: dx, accumulate: false, pieces, compute, epilogue) }
+    }
+
+    /// dx (+)= dy·W, or the share of a range of outputs that starts at a multiple of 32: dy then has only these columns.
+    public func backwardInput(_ dy: Operand, outputs range: Range<Int>? = nil, into dx: Operand, accumulate: Bool = false, on compute: Compute) {
+        compute.phase(.inputGradients) { run(.inputGradient(range ?? 0..<outputs), dy, into: dx, accumulate: accumulate, nil, compute) { _ in } }
+    }
+
+    /// y (+)= x·Wᵀ of fp32 rows, which are rounded on the way where the layer is bf16.
+    public func forward(_ x: Matrix, outputs range: Range<Int>? = nil, into y: Matrix, accumulate: Bool = false, on compute: Compute) {
+        compute.phase(.products) { rounded(.forward(range ?? 0..<outputs), x, y, accumulate, compute) }
+    }
+
+    /// dx (+)= dy·W of fp32 rows.
+    public func backwardInput(_ dy: Matrix, outputs range: Range<Int>? = nil, into dx: Matrix, accumulate: Bool = false, on compute: Compute) {
+        compute.phase(.inputGradients) { rounded(.inputGradient(range ?? 0..<outputs), dy, dx, accumulate, compute) }
+    }
+
+    /// Which of the layer's two products, for which outputs.
+    private enum Product {
+        case forward(Range<Int>)
+        case inputGradient(Range<Int>)
+    }
+
+    private func rounded(_ product: Product, _ x: Matrix, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
+        guard precision == .bf16, x.rows > 0 else { return run(product, Operand(x), into: Operand(y), accumulate: accumulate, nil, compute) { _ in } }
+        compute.withScratchBuffer(Operand.floats(rows: x.rows, columns: x.columns, precision: .bf16)) { buffer in
+            let operand = Operand(buffer: buffer, offset: 0, rows: x.rows, columns: x.columns, precision: .bf16)
+            convert(x, into: operand, on: compute)
+            run(product, operand, into: Operand(y), accumulate: accumulate, nil, compute) { _ in }
+        }
+    }
+
+    /// - Parameter pieces: nil: nobody wants them.
+    private func run(_ product: Product, _ x: Operand, into y: Operand?, accumulate: Bool, _ pieces: Pieces?, _ compute: Compute, _ epilogue: (Piece) -> Void) {
+        guard let weight else { preconditionFailure("a product before pack") }
+        precondition(x.precision == precision, "\(x.precision) rows for a layer of \(precision)")
+        let (n, k, range): (Int, Int, Range<Int>) =
+            switch product {
+            case let .forward(range): (range.count, inputs, range)
+            case let .inputGradient(range): (inputs, range.count, range)
             }
-            let blocks = (x.rows + productRows - 1) / productRows
-            let panels = (n + 31) / 32
-            // Few rows (decoding): every panel group is a task; many: the rows' blocks suffice.
-            let group = blocks >= 8 * compute.threads ? panels : max(1, min(panels, 16))
-            let groups = (panels + group - 1) / group
-            compute.parallel(blocks * groups) { task in
-                let rows = task / groups * productRows
-                let panel = task % groups * group
-                let columns = min(group * 32, n - panel * 32)
-                let count = min(productRows, x.rows - rows)
-                for p in Swift.stride(from: 0, to: columns, by: 32) {
-                    kernels.pointee.gemm_bf16(a + rows * padded, padded, packed + (panel + p / 32) * panelStride, y.pointer + rows * y.stride + panel * 32 + p, y.stride,
-                        Int32(count), Int32(min(32, columns - p)), Int32(k), accumulate ? 1 : 0)
+        precondition(x.columns == k && range.lowerBound % 32 == 0 && range.upperBound <= outputs,
+            "x [\(x.rows), \(x.columns)], outputs \(range) of [\(outputs), \(inputs)]")
+        precondition(y.map { $0.rows == x.rows && $0.columns == n } ?? true, "y [\(y?.rows ?? 0), \(y?.columns ?? 0)] for [\(x.rows), \(n)]")
+        guard x.rows > 0 else { return }
+        if let target = y?.matrix {  // results have a place of their own
+            whole(product, weight, x, n, target, accumulate, compute)
+            if let pieces { cut(target.pointer, target.stride, x.rows, n, pieces, compute, epilogue) }
+            return
+        }
+        precondition(!accumulate, "sums are kept in fp32 only")
+        let cuts = pieces ?? Pieces()
+        let width = n / cuts.parts
+        if precision == .bf16 && x.rows >= 4 * compute.threads * productRows && (cuts.parts == 1 || width % 32 == 0) {
+            return fused(product, x, n, y, cuts, compute, epilogue)
+        }
+        compute.withScratchBuffer(x.rows * n) { buffer in
+            let target = Matrix(buffer: buffer, offset: 0, rows: x.rows, columns: n, stride: n)
+            whole(product, weight, x, n, target, false, compute)
+            if let pieces { cut(target.pointer, n, x.rows, n, pieces, compute, epilogue) }
+            if let y { convert(target, into: y, on: compute) }
+        }
+    }
+
+    /// Hands finished results on, in the pieces that `fused` would have made.
+    private func cut(_ values: UnsafeMutablePointer<Float>, _ stride: Int, _ rows: Int, _ n: Int, _ pieces: Pieces, _ compute: Compute, _ epilogue: (Piece) -> Void) {
+        let width = n / pieces.parts
+        let step = pieces.parts == 1 ? pieces.columns : width
+        compute.forEachRowBlock(rows, size: 16) { r in
+            for first in Swift.stride(from: 0, to: width, by: step) {
+                epilogue(Piece(rows: r, columns: first..<min(first + step, width), values: values + r.lowerBound * stride + first, stride: stride))
+            }
+        }
+    }
+
+    /// bf16: each task takes a block of rows through all outputs, a few panels at a time, and hands them on from the cache.
+    private func fused(_ product: Product, _ x: Operand, _ n: Int, _ y: Operand?, _ pieces: Pieces, _ compute: Compute, _ epilogue: (Piece) -> Void) {
+        let kernels = compute.kernels
+        let (packed, panelStride, k) = panels(product)
+        let width = n / pieces.parts
+        let size = compute.productBlock(x.rows)
+        let panelsFollow = panelStride == (k + 31) / 32 * 32 * 32
+        compute.parallel((x.rows + size - 1) / size) { block in
+            let rows = block * size..<min(x.rows, (block + 1) * size)
+            compute.withScratch(size * pieces.parts * pieces.columns) { scratch in
+                for first in Swift.stride(from: 0, to: width, by: pieces.columns) {
+                    let columns = first..<min(first + pieces.columns, width)
+                    let stride = pieces.parts * columns.count
+                    for part in 0..<pieces.parts {
+                        let step = panelsFollow ? columns.count : 32
+                        for p in Swift.stride(from: 0, to: columns.count, by: step) {
+                            kernels.pointee.gemm_bf16(x.halves + rows.lowerBound * x.stride, x.stride, packed + (part * width + first + p) / 32 * panelStride,
+                                scratch + part * columns.count + p, stride, Int32(rows.count), Int32(min(step, columns.count - p)), Int32(k), 0)
+                        }
+                    }
+                    epilogue(Piece(rows: rows, columns: columns, values: scratch, stride: stride))
+                    guard let y else { continue }
+                    for part in 0..<pieces.parts {
+                        y.store(scratch + part * columns.count, stride: stride, rows: rows, columns: part * width + first..<part * width + columns.upperBound, kernels)
+                    }
                 }
+            }
+        }
+    }
+
+    /// A bf16 product's right side: its first panel, from one panel to the next, and the length of the contraction.
+    private func panels(_ product: Product) -> (packed: UnsafePointer<UInt16>, stride: Int, k: Int) {
+        switch product {
+        case let .forward(range):
+            guard let byOutput else { preconditionFailure("a product before pack") }
+            return (UnsafePointer(byOutput.base.halves + range.lowerBound * paddedInputs), paddedInputs * 32, inputs)
+        case let .inputGradient(range):
+            guard let byInput else { preconditionFailure("this layer was packed for forward only") }
+            return (UnsafePointer(byInput.base.halves + range.lowerBound * 32), paddedOutputs * 32, range.count)
+        }
+    }
+
+    /// The product into fp32 rows that have a place of their own.
+    private func whole(_ product: Product, _ weight: Matrix, _ x: Operand, _ n: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
+        guard let rows = x.matrix else { return halfProduct(product, x, n, y, accumulate, compute) }
+        switch product {
+        case let .forward(range):
+            let w = weight.rows(range)
+            if compute.floatProducts == .openblas { return OpenBLAS.product(rows, w, transposed: true, into: y, accumulate: accumulate, on: compute) }
+            floatProduct(rows, n: n, k: inputs, y, accumulate, compute) { kernels, panel, count, packed in
+                kernels.pointee.pack_f32(w.pointer + panel * 32 * w.stride, w.stride, count, Int32(w.columns), 0, packed)
+            }
+        case let .inputGradient(range):
+            let w = weight.rows(range)
+            if compute.floatProducts == .openblas { return OpenBLAS.product(rows, w, transposed: false, into: y, accumulate: accumulate, on: compute) }
+            floatProduct(rows, n: n, k: range.count, y, accumulate, compute) { kernels, panel, count, packed in
+                kernels.pointee.pack_f32(w.pointer + panel * 32, w.stride, count, Int32(w.rows), 1, packed)
+            }
+        }
+    }
+
+    /// bf16: row blocks by groups of panels.
+    private func halfProduct(_ product: Product, _ x: Operand, _ n: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
+        let kernels = compute.kernels
+        let (packed, panelStride, k) = panels(product)
+        let size = compute.productBlock(x.rows)
+        let blocks = (x.rows + size - 1) / size
+        let panels = (n + 31) / 32
+        // Few rows (decoding): every panel group is a task; many: the rows' blocks suffice.
+        let group = blocks >= 8 * compute.threads ? panels : max(1, min(panels, 16))
+        let groups = (panels + group - 1) / group
+        compute.parallel(blocks * groups) { task in
+            let rows = task / groups * size
+            let panel = task % groups * group
+            let columns = min(group * 32, n - panel * 32)
+            let count = min(size, x.rows - rows)
+            for p in Swift.stride(from: 0, to: columns, by: 32) {
+                kernels.pointee.gemm_bf16(x.halves + rows * x.stride, x.stride, packed + (panel + p / 32) * panelStride, y.pointer + rows * y.stride + panel * 32 + p,
+                    y.stride, Int32(count), Int32(min(32, columns - p)), Int32(k), accumulate ? 1 : 0)
             }
         }
     }
 
     /// fp32: one task a panel, packed on the spot, run over all rows.
-    private func product(
+    private func floatProduct(
         _ x: Matrix, n: Int, k: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute,
         pack: (UnsafePointer<align_kernels>, Int, Int32, UnsafeMutablePointer<Float>) -> Void
     ) {
-        guard x.rows > 0 else { return }
         let kernels = compute.kernels
         let panels = (n + 31) / 32
         let group = panels >= 16 * compute.threads ? 4 : 1
@@ -147,56 +275,4 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
             }
         }
     }
-}
-
-/// dW += dyᵀ·x, dW `[outputs, inputs]`, dy `[T, outputs]`, x `[T, inputs]`.
-///
-/// The sum over tokens runs in their order, in chunks of 512 that are added one after the other.
-public func accumulateWeightGradient(_ dy: Matrix, _ x: Matrix, into dw: Matrix, precision: Precision, on compute: Compute) {
-    compute.phase(.weightGradients) {
-        precondition(dy.rows == x.rows && dw.rows == dy.columns && dw.columns == x.columns,
-            "dy [\(dy.rows), \(dy.columns)], x [\(x.rows), \(x.columns)], dW [\(dw.rows), \(dw.columns)]")
-        if precision == .fp32 && compute.floatProducts == .openblas { return OpenBLAS.weightGradient(dy, x, into: dw, on: compute) }
-        let kernels = compute.kernels
-        let chunk = 512
-        let panels = (x.columns + 31) / 32
-        let blocks = (dy.columns + productRows - 1) / productRows
-        for start in Swift.stride(from: 0, to: x.rows, by: chunk) {
-            let tokens = min(chunk, x.rows - start)
-            let (dy, x) = (dy.rows(start..<start + tokens), x.rows(start..<start + tokens))
-            let padded = precision == .bf16 ? (tokens + 31) / 32 * 32 : tokens
-            let floats = precision == .bf16 ? panels * 16 * padded : panels * 32 * padded
-            compute.withScratch(floats) { packed in
-                compute.parallel(panels) { panel in
-                    let count = Int32(min(32, x.columns - panel * 32))
-                    if precision == .bf16 {
-                        kernels.pointee.pack_bf16(x.pointer + panel * 32, x.stride, count, Int32(tokens), 1, packed.halves + panel * 32 * padded)
-                    } else {
-                        kernels.pointee.pack_f32(x.pointer + panel * 32, x.stride, count, Int32(tokens), 1, packed + panel * 32 * padded)
-                    }
-                }
-                compute.parallel(blocks) { block in
-                    let first = block * productRows
-                    let count = min(productRows, dy.columns - first)
-                    let out = dw.pointer + first * dw.stride
-                    if precision == .bf16 {
-                        compute.withScratch(productRows * padded / 2) { turned in
-                            kernels.pointee.pack_bf16_ta(dy.pointer + first, dy.stride, Int32(count), Int32(tokens), turned.halves)
-                            kernels.pointee.gemm_bf16_ta(turned.halves, packed.halves, out, dw.stride, Int32(count), Int32(x.columns), Int32(tokens), 1)
-                        }
-                    } else {
-                        kernels.pointee.gemm_f32_ta(dy.pointer + first, dy.stride, packed, out, dw.stride, Int32(count), Int32(x.columns), Int32(tokens), 1)
-                    }
-                }
-            }
-        }
-    }
-}
-
-extension UnsafeMutablePointer<Float> {
-    fileprivate var halves: UnsafeMutablePointer<UInt16> { UnsafeMutableRawPointer(self).assumingMemoryBound(to: UInt16.self) }
-}
-
-extension FloatBuffer {
-    fileprivate var halves: UnsafeMutablePointer<UInt16> { base.halves }
 }

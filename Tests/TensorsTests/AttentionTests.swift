@@ -61,20 +61,55 @@ import Testing
     @Test("forward and backward are the definition's", arguments: KernelPath.available, [
         Case(), Case(headSize: 64), Case(headSize: 8), Case(headSize: 33, softCap: 1.5), Case(headSize: 64, window: 70), Case(headSize: 96, heads: 2, keyValueHeads: 1),
     ]) func definition(path: KernelPath, c: Case) throws {
-        let compute = try Compute(threads: 2, path: path)
+        for (precision, tolerance) in [(Precision.fp32, 1e-5), (.bf16, 1.5e-2)] {
+            let compute = try Compute(threads: 2, path: path)
+            let run = run(c, precision, compute)
+            let expected = Self.plain(c, q: run.q, k: run.k, v: run.v, dOut: run.dOut)
+            for (name, found, wanted) in [("out", run.out, expected.out), ("dq", run.dq, expected.dq), ("dk", run.dk, expected.dk), ("dv", run.dv, expected.dv)] {
+                let scale = wanted.map { abs($0) }.max() ?? 1
+                let worst = zip(found, wanted).enumerated().max { abs(Double($0.element.0) - $0.element.1) < abs(Double($1.element.0) - $1.element.1) }
+                guard let worst else { continue }
+                let error = abs(Double(worst.element.0) - worst.element.1) / scale
+                #expect(error < tolerance, "\(precision) \(name)[\(worst.offset)]: \(worst.element.0), by definition \(worst.element.1)")
+            }
+        }
+    }
+
+    @Test("a segment computed alone or one query at a time has the same bits", arguments: KernelPath.available, Precision.allCases)
+    func alone(path: KernelPath, precision: Precision) throws {
+        let (one, two) = try (Compute(threads: 1, path: path), Compute(threads: 2, path: path))
+        let c = Case(headSize: 40, window: 100)
+        let whole = run(c, precision, two)
+        #expect(whole.out == run(c, precision, one).out && whole.dk == run(c, precision, one).dk, "\(path) \(precision): 1 and 2 threads differ")
+        // The last queries of `first`, as decoding computes them.
+        let width = c.heads * c.headSize
+        let (q, k, v) = Self.inputs(c, precision, one)
+        let (out, logSumExp) = (Operand(rows: Self.rows, columns: width, precision: precision), Matrix(rows: c.heads, columns: Self.rows))
+        for row in Self.first.suffix(5) {
+            let segment = AttentionSegment(queries: row..<row + 1, keys: [Self.root, Self.first.lowerBound..<row, row..<row + 1])
+            attention(c.shape, q: q, k: k, v: v, segments: [segment], into: out, logSumExp: logSumExp, on: one)
+            let alone = out.rows(row..<row + 1).array(on: one)
+            #expect(alone == Array(whole.out[row * width..<(row + 1) * width]), "\(path) \(precision): row \(row)")
+        }
+    }
+
+    static func inputs(_ c: Case, _ precision: Precision, _ compute: Compute) -> (q: Operand, k: Operand, v: Operand) {
+        let (width, kvWidth) = (c.heads * c.headSize, c.keyValueHeads * c.headSize)
+        return (operand(randomMatrix(rows, width, seed: 1), precision, compute), operand(randomMatrix(rows, kvWidth, seed: 2), precision, compute),
+            operand(randomMatrix(rows, kvWidth, seed: 3), precision, compute))
+    }
+
+    /// Everything as fp32 values: what went in (rounded, under bf16) and what came out.
+    private func run(_ c: Case, _ precision: Precision, _ compute: Compute) -> (
+        q: [Float], k: [Float], v: [Float], dOut: [Float], out: [Float], dq: [Float], dk: [Float], dv: [Float]
+    ) {
         let (width, kvWidth, rows) = (c.heads * c.headSize, c.keyValueHeads * c.headSize, Self.rows)
-        let q = randomMatrix(rows, width, seed: 1), k = randomMatrix(rows, kvWidth, seed: 2), v = randomMatrix(rows, kvWidth, seed: 3)
-        let dOut = randomMatrix(rows, width, seed: 4), out = Matrix(rows: rows, columns: width), logSumExp = Matrix(rows: c.heads, columns: rows)
+        let (q, k, v) = Self.inputs(c, precision, compute)
+        let dOut = operand(randomMatrix(rows, width, seed: 4), precision, compute)
+        let out = Operand(rows: rows, columns: width, precision: precision), logSumExp = Matrix(rows: c.heads, columns: rows)
         attention(c.shape, q: q, k: k, v: v, segments: Array(Self.trees.joined()), into: out, logSumExp: logSumExp, on: compute)
         let (dq, dk, dv) = (Matrix(rows: rows, columns: width), Matrix(rows: rows, columns: kvWidth), Matrix(rows: rows, columns: kvWidth))
         attentionBackward(c.shape, q: q, k: k, v: v, trees: Self.trees, out: out, dOut: dOut, logSumExp: logSumExp, dq: dq, dk: dk, dv: dv, on: compute)
-        let expected = Self.plain(c, q: q.array, k: k.array, v: v.array, dOut: dOut.array)
-        for (name, found, wanted) in [("out", out, expected.out), ("dq", dq, expected.dq), ("dk", dk, expected.dk), ("dv", dv, expected.dv)] {
-            let scale = wanted.map { abs($0) }.max() ?? 1
-            let worst = zip(found.array, wanted).enumerated().max { abs(Double($0.element.0) - $0.element.1) < abs(Double($1.element.0) - $1.element.1) }
-            guard let worst else { continue }
-            let error = abs(Double(worst.element.0) - worst.element.1) / scale
-            #expect(error < 1e-5, "\(name)[\(worst.offset)]: \(worst.element.0), by definition \(worst.element.1)")
-        }
+        return (q.array(on: compute), k.array(on: compute), v.array(on: compute), dOut.array(on: compute), out.array(on: compute), dq.array, dk.array, dv.array)
     }
 }

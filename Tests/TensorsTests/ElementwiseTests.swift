@@ -1,6 +1,7 @@
 import Foundation
-import Tensors
 import Testing
+
+@testable import Tensors
 
 @Suite("Elementwise operations") struct ElementwiseTests {
     static let paths = KernelPath.available
@@ -12,13 +13,15 @@ import Testing
         for i in 0..<rows * vocabulary { logits.pointer[i] *= 6 }
         let targets: [Int32] = [0, 40, 76]
         let values = logits.array.map(Double.init)
-        var statistics = CrossEntropy(targets: targets[...])
+        var statistics = CrossEntropy(targets: targets)
         for start in stride(from: 0, to: vocabulary, by: 32) {
-            statistics.add(logits.columns(start..<min(start + 32, vocabulary)), first: start, on: compute)
+            let piece = PackedLinear.Piece(rows: 0..<rows, columns: 0..<min(32, vocabulary - start), values: logits.pointer + start, stride: vocabulary)
+            statistics.collect(rows: 0..<rows, first: start, on: compute) { add in add(piece) }
         }
         let coefficients = [0.5, -2, 1]
         let lse = statistics.logSumExp
-        crossEntropyBackward(logits, first: 0, targets: targets[...], logSumExp: lse[...], coefficients: coefficients[...], on: compute)
+        let all = PackedLinear.Piece(rows: 0..<rows, columns: 0..<vocabulary, values: logits.pointer, stride: vocabulary)
+        CrossEntropyBackward(targets: targets, logSumExp: lse, coefficients: coefficients).apply(all, first: 0, on: compute)
         for r in 0..<rows {
             let z = Array(values[r * vocabulary..<(r + 1) * vocabulary])
             let top = z.max()!
@@ -60,17 +63,22 @@ import Testing
         let compute = try Compute(threads: 1, path: path)
         let (rows, d) = (2, 21)
         let input = randomMatrix(rows, 2 * d, seed: 3).array
+        func piece(_ x: Matrix, columns: Int) -> PackedLinear.Piece {
+            PackedLinear.Piece(rows: 0..<rows, columns: 0..<columns, values: x.pointer, stride: x.stride)
+        }
         func h(_ values: [Float]) -> [Float] {
             let (gateUp, out) = (Matrix(rows: rows, columns: 2 * d), Matrix(rows: rows, columns: d))
             gateUp.copy(from: values)
-            gated(gateUp, into: out, gate: gate, on: compute)
+            gated(piece(gateUp, columns: d), into: Operand(out), gate: gate, on: compute)
             return out.array
         }
         let gradient = Matrix(rows: rows, columns: 2 * d)
         gradient.copy(from: input)
         let ones = Matrix(rows: rows, columns: d)
         ones.copy(from: [Float](repeating: 1, count: rows * d))
-        gatedBackward(ones, gateUp: gradient, gate: gate, on: compute)
+        let hidden = Matrix(rows: rows, columns: d)
+        gatedBackward(piece(ones, columns: d), gateUp: Operand(gradient), hidden: Operand(hidden), gate: gate, on: compute)
+        #expect(hidden.array == h(input), "the backward's h is not the forward's")
         for i in input.indices {
             var (up, down) = (input, input)
             up[i] += 1e-2

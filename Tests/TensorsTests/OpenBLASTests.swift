@@ -13,7 +13,7 @@ import Testing
         layer.forward(x, into: y, on: compute)
         layer.backwardInput(dy, into: dx, on: compute)
         layer.backwardInput(dy, into: dx, accumulate: true, on: compute)
-        accumulateWeightGradient(dy, x, into: dw, precision: .fp32, on: compute)
+        accumulateWeightGradient(Operand(dy), Operand(x), into: dw, on: compute)
         return [y.array, dx.array, dw.array]
     }
 

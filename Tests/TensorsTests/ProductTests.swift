@@ -14,6 +14,14 @@ func bf16(_ x: Float) -> Float {
     return Float(bitPattern: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) & 0xFFFF_0000)
 }
 
+/// The same values in the type that products of `precision` take.
+func operand(_ x: Matrix, _ precision: Precision, _ compute: Compute) -> Operand {
+    guard precision == .bf16 else { return Operand(x) }
+    let rounded = Operand(rows: x.rows, columns: x.columns, precision: .bf16)
+    convert(x, into: rounded, on: compute)
+    return rounded
+}
+
 @Suite("Matrix products") struct ProductTests {
     struct Shape: CustomStringConvertible, Sendable {
         var rows: Int, outputs: Int, inputs: Int
@@ -34,7 +42,7 @@ func bf16(_ x: Float) -> Float {
             let (y0, dx0, dw0) = (y.array, dx.array, dw.array)
             layer.forward(x, into: y, accumulate: true, on: compute)
             layer.backwardInput(dy, into: dx, accumulate: true, on: compute)
-            accumulateWeightGradient(dy, x, into: dw, precision: precision, on: compute)
+            accumulateWeightGradient(operand(dy, precision, compute), operand(x, precision, compute), into: dw, on: compute)
             let round: (Float) -> Double = precision == .bf16 ? { Double(bf16($0)) } : { Double($0) }
             let (xs, ws, dys) = (x.array.map(round), w.array.map(round), dy.array.map(round))
             var worst = 0.0
@@ -72,7 +80,7 @@ func bf16(_ x: Float) -> Float {
                 let (y, dx, dw) = (Matrix(rows: s.rows, columns: s.outputs), Matrix(rows: s.rows, columns: s.inputs), Matrix(rows: s.outputs, columns: s.inputs))
                 layer.forward(x, into: y, on: compute)
                 layer.backwardInput(dy, into: dx, on: compute)
-                accumulateWeightGradient(dy, x, into: dw, precision: precision, on: compute)
+                accumulateWeightGradient(operand(dy, precision, compute), operand(x, precision, compute), into: dw, on: compute)
                 return [y.array, dx.array, dw.array]
             }
             let whole = run(one)
@@ -91,6 +99,39 @@ func bf16(_ x: Float) -> Float {
                 let expected = (0..<s.rows).flatMap { whole[0][$0 * s.outputs + 64..<($0 + 1) * s.outputs] }
                 #expect(part.array == expected, "\(path) \(precision) \(s): outputs from 64")
             }
+        }
+    }
+
+    @Test("results handed on in pieces are the whole product's, in the order of columns", arguments: paths, Precision.allCases)
+    func pieces(path: KernelPath, precision: Precision) throws {
+        let compute = try Compute(threads: 2, path: path)
+        // Enough rows to be handed on from the cache, and too few.
+        for (rows, outputs, parts) in [(900, 192, 2), (900, 150, 1), (40, 192, 2), (900, 90, 2)] {
+            let (x, w) = (randomMatrix(rows, 70, seed: 1), randomMatrix(outputs, 70, seed: 2))
+            let layer = PackedLinear(outputs: outputs, inputs: 70, precision: precision)
+            layer.pack(w, on: compute)
+            let whole = Matrix(rows: rows, columns: outputs)
+            layer.forward(x, into: whole, on: compute)
+            let (seen, order) = (Matrix(rows: rows, columns: outputs), Matrix(rows: rows, columns: 1))
+            let stored = Operand(rows: rows, columns: outputs, precision: precision)
+            let width = outputs / parts
+            layer.forward(operand(x, precision, compute), into: stored, pieces: PackedLinear.Pieces(columns: 64, parts: parts), on: compute) { piece in
+                for (i, row) in piece.rows.enumerated() {
+                    let inOrder = Int(order.pointer[row]) == piece.columns.lowerBound
+                    order.pointer[row] = inOrder ? Float(piece.columns.upperBound) : -1
+                    for part in 0..<parts {
+                        for (j, column) in piece.columns.enumerated() {
+                            let value = piece.values + i * piece.stride + part * piece.columns.count + j
+                            seen.pointer[row * outputs + part * width + column] = value.pointee
+                            value.pointee *= 2
+                        }
+                    }
+                }
+            }
+            #expect(seen.array == whole.array, "\(path) \(precision) [\(rows), \(outputs)] in \(parts): handed-on values differ")
+            #expect(order.array.allSatisfy { $0 == Float(width) }, "\(path) \(precision) [\(rows), \(outputs)]: columns out of order or missing")
+            let doubled = whole.array.map { precision == .bf16 ? bf16(2 * $0) : 2 * $0 }
+            #expect(stored.array(on: compute) == doubled, "\(path) \(precision) [\(rows), \(outputs)]: what is stored is not what the pieces became")
         }
     }
 

@@ -6,10 +6,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
-
-// Products that attention needs, on the calling thread; see kernels.h.
-typedef void (*align_pack_f32_fn)(const float *src, ptrdiff_t ld, int n, int k, int transposed, float *dst);
-typedef void (*align_gemm_f32_fn)(const float *a, ptrdiff_t lda, const float *packed, int packed_k, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
+#include "kernels.h"
 
 typedef struct align_adamw {
     float learning_rate, beta1, beta2, epsilon, weight_decay;
@@ -33,7 +30,7 @@ typedef struct align_attention_segment {
 } align_attention_segment;
 
 typedef struct align_attention {
-    const float *q, *k, *v;       // each row of the pack holds heads side by side
+    const void *q, *k, *v;        // fp32, or bf16 for the _half functions; each row of the pack holds heads side by side
     ptrdiff_t q_stride, kv_stride;
     int32_t heads, kv_heads, head_size;
     float scale, soft_cap;        // soft_cap 0: none
@@ -51,9 +48,11 @@ typedef struct align_elementwise {
                  int head_size, int half, float sign);
     // h = act(gate) * up for rows [gate | up] of 2 * d. kind 0: SiLU, 1: GELU (tanh).
     void (*gated)(const float *gate_up, ptrdiff_t ld, float *h, ptrdiff_t ldh, int rows, int d, int kind);
-    // d_gate_up may be gate_up itself.
-    void (*gated_backward)(const float *dh, ptrdiff_t lddh, const float *gate_up, ptrdiff_t ld, float *d_gate_up, ptrdiff_t ldd, int rows, int d, int kind);
-    void (*add)(const float *x, float *y, size_t n);  // y += x
+    // d_gate_up may be gate_up itself. h, unless NULL, takes the forward's result, and may be dh itself.
+    void (*gated_backward)(const float *dh, ptrdiff_t lddh, const float *gate_up, ptrdiff_t ld, float *d_gate_up, ptrdiff_t ldd,
+                           float *h, ptrdiff_t ldh, int rows, int d, int kind);
+    void (*add)(const float *x, float *y, size_t n);                        // y += x
+    void (*sum)(const float *x, const float *y, float *out, size_t n);  // out = x + y
     void (*scale)(float *x, float factor, size_t n);
     double (*sum_of_squares)(const float *x, size_t n);
     double (*dot)(const float *x, const float *y, size_t n);
@@ -63,17 +62,23 @@ typedef struct align_elementwise {
     void (*cross_entropy_backward)(float *logits, int v, int32_t first, int32_t target, double log_sum_exp, float coefficient);
     void (*adamw)(float *w, const float *g, float *m, float *v, size_t n, const align_adamw *step);
     // out rows of the segment for the query heads of kv head `group`; lse [heads][lse_stride] takes log-sum-exp per row.
-    // scratch: align_attention_scratch floats.
-    void (*attention)(const align_attention *a, const align_attention_segment *s, int group, float *out, ptrdiff_t out_stride,
-                      float *lse, ptrdiff_t lse_stride, float *scratch, align_pack_f32_fn pack, align_gemm_f32_fn gemm);
+    // scratch: align_attention_scratch floats. out and d_out are of q's type; products are those of `kernels`.
+    void (*attention)(const align_attention *a, const align_attention_segment *s, int group, void *out, ptrdiff_t out_stride,
+                      float *lse, ptrdiff_t lse_stride, float *scratch, const align_kernels *kernels);
     // Adds to dk and dv of every key range and writes dq of the segment's rows.
-    void (*attention_backward)(const align_attention *a, const align_attention_segment *s, int group, const float *out, const float *d_out,
+    void (*attention_backward)(const align_attention *a, const align_attention_segment *s, int group, const void *out, const void *d_out,
                                ptrdiff_t out_stride, const float *lse, ptrdiff_t lse_stride, float *dq, float *dk, float *dv,
-                               ptrdiff_t dq_stride, ptrdiff_t dkv_stride, float *scratch, align_pack_f32_fn pack, align_gemm_f32_fn gemm);
+                               ptrdiff_t dq_stride, ptrdiff_t dkv_stride, float *scratch, const align_kernels *kernels);
+    // The same with bf16 operands.
+    void (*attention_half)(const align_attention *a, const align_attention_segment *s, int group, void *out, ptrdiff_t out_stride,
+                           float *lse, ptrdiff_t lse_stride, float *scratch, const align_kernels *kernels);
+    void (*attention_backward_half)(const align_attention *a, const align_attention_segment *s, int group, const void *out, const void *d_out,
+                                    ptrdiff_t out_stride, const float *lse, ptrdiff_t lse_stride, float *dq, float *dk, float *dv,
+                                    ptrdiff_t dq_stride, ptrdiff_t dkv_stride, float *scratch, const align_kernels *kernels);
 } align_elementwise;
 
 enum { align_attention_block = 64 };  // query rows treated together
-// Floats of scratch that attention (backward = 0) or its backward (1) needs for a chain of `keys` keys.
+// Floats of scratch that attention (backward = 0) or its backward (1) needs for a chain of `keys` keys, whatever the type.
 size_t align_attention_scratch(int keys, int head_size, int backward);
 
 // set: 0 AVX-512, 1 AVX2 with FMA, 2 portable. NULL where this build or architecture has it not.

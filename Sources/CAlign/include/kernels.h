@@ -26,6 +26,10 @@ typedef struct align_kernels {
     // A given transposed, element (m, k) being src[k * ld + m]: packed for gemm_bf16_ta, m * (k rounded up to 32) values.
     void (*pack_bf16_ta)(const float *src, ptrdiff_t ld, int m, int k, uint16_t *dst);
     void (*gemm_bf16_ta)(const uint16_t *a, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
+    // The same two packings of values that are bf16 already, element (k, n) or (m, k) being src[k * ld + n] or src[k * ld + m].
+    void (*pack_half)(const uint16_t *src, ptrdiff_t ld, int n, int k, uint16_t *dst);
+    void (*pack_half_ta)(const uint16_t *src, ptrdiff_t ld, int m, int k, uint16_t *dst);
+    void (*from_bf16)(const uint16_t *src, float *dst, int count);
 } align_kernels;
 
 static inline size_t align_packed_f32(int n, int k) { return (size_t)((n + 31) / 32) * 32 * (size_t)k; }

@@ -72,7 +72,7 @@ public final class Generator {
     private func wave(
         _ prompts: [[Int32]], _ range: Range<Int>, _ firstPrompt: Int, samples: Int, rows: Int, sampling: Sampling, onToken: ((Int, Int32) -> Bool)?
     ) throws -> [(Int, Completion)] {
-        let cache = KeyValueCache(layers: model.config.layers, rows: rows, width: model.keyValueWidth)
+        let cache = KeyValueCache(layers: model.config.layers, rows: rows, width: model.keyValueWidth, precision: model.precision)
         var active: [Sequence] = []
         var finished: [(Int, Completion)] = []
         func rowsFor(_ count: Int) -> Range<Int> {
