@@ -29,9 +29,9 @@ typedef struct align_row_range { int32_t start, count; } align_row_range;  // st
 
 typedef struct align_stored {
     const char *name;
-    // y [rows x outputs] (+)= x . W^T for one run of panels. scratch: align_stored_scratch floats.
+    // y [rows x outputs] (+)= x . W^T for one run of panels.
     void (*product)(int type, const void *panels, int inputs, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy, int rows, int outputs,
-                    int accumulate, float *scratch);
+                    int accumulate);
     // One query against the keys of `ranges`, for the `heads` query heads of a key/value head: q and out are [heads][head_size].
     // scores: heads * (keys + 32) floats. The sums are those of attention.inc.
     void (*attend)(const align_cache_layer *layer, int group, int heads, const float *q, const align_row_range *ranges, int count, float *out, float *scores);
@@ -40,9 +40,6 @@ typedef struct align_stored {
     // The values >= least, in order, with their indices; returns how many there are, and writes at most `limit`.
     int (*at_least)(const float *w, int n, float least, int limit, float *values, int32_t *indices);
 } align_stored;
-
-enum { align_stored_rows = 96, align_stored_chunk = 64 };  // rows and inputs treated together
-static inline size_t align_stored_scratch(void) { return (size_t)(align_stored_rows + align_stored_chunk) * align_panel_lanes; }
 
 // set: 0 AVX-512, 1 AVX2 with FMA, 2 portable. NULL where this build or architecture has it not.
 const align_stored *align_stored_for(int set);

@@ -24,10 +24,26 @@ enum MachineBench {
 
     /// Reads 1 GB, more than any cache holds.
     static func memory(rounds: Int, on compute: Compute) -> Figure {
-        let buffer = FloatBuffer(count: 1 << 28)
-        let block = 1 << 20
+        let memory = MemoryRead(on: compute)
+        _ = memory.gigabytesPerSecond()
+        return Figure("memory read", (0..<rounds).map { _ in memory.gigabytesPerSecond() }, "GB/s")
+    }
+}
+
+/// 1 GB to read, on all threads.
+struct MemoryRead {
+    private let buffer = FloatBuffer(count: 1 << 28)
+    private let compute: Compute
+
+    init(on compute: Compute) {
+        self.compute = compute
+        let (buffer, block) = (buffer, 1 << 20)
         compute.parallel(buffer.count / block) { i in (buffer.base + i * block).update(repeating: 1, count: block) }
-        let seconds = Figure.seconds(rounds: rounds) { _ = sumOfSquares(buffer, on: compute) }
-        return Figure("memory read", seconds.map { 4e-9 * Double(buffer.count) / $0 }, "GB/s")
+    }
+
+    func gigabytesPerSecond() -> Double {
+        let start = ContinuousClock.now
+        _ = sumOfSquares(buffer, on: compute)
+        return 4e-9 * Double(buffer.count) / ((ContinuousClock.now - start) / .seconds(1))
     }
 }

@@ -45,20 +45,42 @@ struct ModelBench {
         ]
     }
 
-    /// Reading a prompt of 512 tokens, and 64 tokens after it, alone and 8 at a time.
-    func decode(rounds: Int) throws -> [Figure] {
-        let model = try Transformer(checkpoint, compute: compute, precision: precision, trains: false)
-        var batch = SegmentTree()
-        let root = batch.append(tokens(512, 0))
-        batch.addRow(segment: root, mask: (0..<512).map { $0 == 511 })
-        let prefill = try Figure.seconds(rounds: rounds) { _ = try model.scores(of: batch) }
-        var figures = [Figure("prompt reading, 512 tokens", prefill.map { 512 / $0 }, "tokens/s")]
-        for count in [1, 8] {
+    /// Reading a prompt of 512 tokens, and 64 tokens after a short one, alone, 8 and 32 at a time.
+    ///
+    /// Decoding one sequence is bounded by reading the weights: memory is measured beside it, round by round, and the share given.
+    /// - Parameter stored: Whether the weights stay as the file stores them.
+    func decode(rounds: Int, stored: Bool) throws -> [Figure] {
+        let decoder = try stored ? Decoder(stored: checkpoint, compute: compute) : Decoder(Transformer(checkpoint, compute: compute, precision: precision, trains: false))
+        let kind = stored ? "as stored" : precision.rawValue
+        let memory = MemoryRead(on: compute)
+        func run(_ prompts: [[Int32]], tokens: Int) throws -> (reading: Double, decoding: Double) {
             var sampling = Sampling()
-            (sampling.temperature, sampling.maxNewTokens, sampling.stopIDs) = (0, 64, [])
+            (sampling.temperature, sampling.maxNewTokens, sampling.stopIDs) = (0, tokens, [])
+            let start = ContinuousClock.now
+            var (first, drawn) = (start, 0)
+            _ = try Generator(decoder: decoder).generate(prompts: prompts, sampling: sampling) { _, _ in
+                drawn += 1
+                if drawn == prompts.count { first = ContinuousClock.now }
+                return true
+            }
+            return ((first - start) / .seconds(1), (ContinuousClock.now - first) / .seconds(1))
+        }
+        var figures: [Figure] = []
+        let prompt = [tokens(512, 0)]
+        _ = try run(prompt, tokens: 1)
+        figures.append(Figure("prompt reading, 512 tokens, \(kind)", try (0..<rounds).map { _ in 512 / (try run(prompt, tokens: 1).reading) }, "tokens/s"))
+        for count in [1, 8, 32] {
             let prompts = (0..<count).map { tokens(16, UInt64($0)) }
-            let seconds = try Figure.seconds(rounds: rounds) { _ = try Generator(model: model).generate(prompts: prompts, sampling: sampling) }
-            figures.append(Figure("decoding, \(count) at a time", seconds.map { 64 * Double(count) / $0 }, "tokens/s"))
+            _ = try run(prompts, tokens: 8)
+            var (rates, shares) = ([Double](), [Double]())
+            for _ in 0..<rounds {
+                let read = memory.gigabytesPerSecond()
+                let steps = 63 / (try run(prompts, tokens: 64).decoding)
+                rates.append(steps * Double(count))
+                shares.append(100e-9 * steps * Double(decoder.weightBytes) / read)
+            }
+            let share = Figure("", shares, "").median
+            figures.append(Figure("decoding, \(count) at a time, \(kind)", rates, "tokens/s", note: count > 1 ? "" : formatted(share, "weights at %.0f %% of memory read")))
         }
         return figures
     }

@@ -68,7 +68,10 @@ struct BenchCommand: Command {
                 let shape = (pairs: pairs, prompt: promptTokens, completion: completionTokens)
                 for figure in try model.step(shape, rounds: rounds, peak: peak) { try tell(figure) }
             }
-            if wants("decode") { for figure in try model.decode(rounds: rounds) { try tell(figure) } }
+            if wants("decode") {
+                for figure in try model.decode(rounds: rounds, stored: false) { try tell(figure) }
+                if checkpoint.isQuantized { for figure in try model.decode(rounds: rounds, stored: true) { try tell(figure) } }
+            }
         }
         if let bytes = Machine.peakMemory { try tell(Figure("peak memory", [Double(bytes) / 1e9], "GB")) }
         if isJSON {
