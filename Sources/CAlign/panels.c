@@ -80,11 +80,14 @@ static int stored_block_bytes(int type) {
     }
 }
 
-void align_panel_pack(int type, const void *const *rows, int count, int inputs, void *panel) {
-    int unit = panel_unit(type), units = inputs / panel_block(type), bytes = stored_block_bytes(type);
-    uint8_t *u = panel;
-    if (count < L) memset(panel, 0, (size_t)units * (size_t)unit);
-    for (int i = 0; i < units; i++, u += unit) pack_unit(type, (const uint8_t *const *)rows, count, (ptrdiff_t)i * bytes, u);
+void align_panel_pack(int type, const void *const *rows, int count, int inputs, void *matrix, int panels, int index) {
+    int units = inputs / panel_block(type), bytes = stored_block_bytes(type);
+    ptrdiff_t stride;
+    uint8_t *u = (uint8_t *)panel_start(type, matrix, panels, index, inputs, &stride);
+    for (int i = 0; i < units; i++, u += stride) {
+        if (count < L) memset(u, 0, (size_t)panel_unit(type));
+        pack_unit(type, (const uint8_t *const *)rows, count, (ptrdiff_t)i * bytes, u);
+    }
 }
 
 static float half_at(const uint8_t *p, int lane) {
@@ -144,11 +147,12 @@ static float element(int type, const uint8_t *u, int lane, int k) {
     }
 }
 
-void align_panel_row(int type, const void *panel, int lane, int inputs, float *out) {
-    int unit = panel_unit(type), block = panel_block(type);
-    const uint8_t *u = panel;
-    for (int i = 0; i < inputs; i += block, u += unit)
-        for (int k = 0; k < block; k++) out[i + k] = element(type, u, lane, k);
+void align_panel_row(int type, const void *matrix, int panels, int row, int inputs, float *out) {
+    int block = panel_block(type);
+    ptrdiff_t stride;
+    const uint8_t *u = panel_start(type, matrix, panels, row / L, inputs, &stride);
+    for (int i = 0; i < inputs; i += block, u += stride)
+        for (int k = 0; k < block; k++) out[i + k] = element(type, u, row % L, k);
 }
 
 extern const align_stored align_stored_table_portable;

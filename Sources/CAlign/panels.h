@@ -44,3 +44,11 @@ static inline int panel_unit(int type) {  // its bytes; 0 for an unknown type
     default: return 0;
     }
 }
+
+// Where a panel's first unit lies, and how far it is to the next.
+static inline const uint8_t *panel_start(int type, const void *matrix, int panels, int index, int inputs, ptrdiff_t *stride) {
+    ptrdiff_t unit = panel_unit(type), bytes = inputs / panel_block(type) * unit;
+    int paired = (index | 1) < panels;
+    *stride = paired ? 2 * unit : unit;
+    return (const uint8_t *)matrix + (index & ~1) * bytes + (paired ? (index & 1) * unit : 0);
+}

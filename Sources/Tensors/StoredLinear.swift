@@ -57,9 +57,7 @@ public final class StoredLinear: @unchecked Sendable {  // panels are written be
     /// Bytes of weights.
     public var bytes: Int { parts.reduce(0) { $0 + $1.panels * $1.panelBytes } }
 
-    private func address(_ part: Part, _ panel: Int) -> UnsafeMutableRawPointer {
-        UnsafeMutableRawPointer(buffer.base) + part.offset + panel * part.panelBytes
-    }
+    private func address(_ part: Part) -> UnsafeMutableRawPointer { UnsafeMutableRawPointer(buffer.base) + part.offset }
 
     /// Takes rows of a part as stored, whole panels of them (fewer at the part's end); different panels may be packed at a time.
     public func pack(part: Int, firstPanel: Int, rows: UnsafeRawPointer, count: Int, rowBytes: Int) {
@@ -68,7 +66,8 @@ public final class StoredLinear: @unchecked Sendable {  // panels are written be
             for start in stride(from: 0, to: count, by: Self.panel) {
                 let n = min(Self.panel, count - start)
                 for i in 0..<n { pointers[i] = rows + (start + i) * rowBytes }
-                align_panel_pack(Int32(part.type), pointers.baseAddress!, Int32(n), Int32(inputs), address(part, firstPanel + start / Self.panel))
+                align_panel_pack(
+                    Int32(part.type), pointers.baseAddress!, Int32(n), Int32(inputs), address(part), Int32(part.panels), Int32(firstPanel + start / Self.panel))
             }
         }
     }
@@ -76,8 +75,7 @@ public final class StoredLinear: @unchecked Sendable {  // panels are written be
     /// One output's weights as floats, `inputs` of them: a token's row of an embedding.
     public func row(_ index: Int, into destination: UnsafeMutablePointer<Float>) {
         guard let part = parts.first(where: { $0.rows.contains(index) }) else { preconditionFailure("row \(index) of \(outputs)") }
-        let (panel, lane) = ((index - part.rows.lowerBound) / Self.panel, (index - part.rows.lowerBound) % Self.panel)
-        align_panel_row(Int32(part.type), address(part, panel), Int32(lane), Int32(inputs), destination)
+        align_panel_row(Int32(part.type), address(part), Int32(part.panels), Int32(index - part.rows.lowerBound), Int32(inputs), destination)
     }
 
     /// y (+)= x·Wᵀ; x `[rows, inputs]`, y `[rows, outputs]`. A row's bits depend on neither its neighbours nor the threads.
@@ -94,8 +92,8 @@ public final class StoredLinear: @unchecked Sendable {  // panels are written be
                     let column = part.rows.lowerBound + first * Self.panel
                     let count = min(last * Self.panel, part.rows.count) - first * Self.panel
                     kernels.pointee.product(
-                        Int32(part.type), address(part, first), Int32(inputs), x.pointer, x.stride, y.pointer + column, y.stride, Int32(x.rows), Int32(count),
-                        accumulate ? 1 : 0)
+                        Int32(part.type), address(part), Int32(part.panels), Int32(first), Int32(inputs), x.pointer, x.stride, y.pointer + column, y.stride,
+                        Int32(x.rows), Int32(count), accumulate ? 1 : 0)
                 }
             }
         }

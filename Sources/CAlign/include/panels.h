@@ -1,7 +1,8 @@
 // Products straight from stored weights: halves, bfloat16 and ggml's blocks, in panels of 32 outputs.
 //
 // A panel holds the blocks of 32 rows of W side by side, lane by lane, in about the bytes they take in a file; they are
-// turned into floats in registers, where they are multiplied. A weight's value is, to the bit, what align_dequantize
+// turned into floats in registers, where they are multiplied. Two neighbours take turns, block by block: one row of x
+// needs the sums of both to keep the multipliers busy, and memory is read fastest in one stream. A weight's value is, to the bit, what align_dequantize
 // gives; each element of y is one chain of fused multiply-adds over the inputs, in their order, from zero, as in
 // kernels.h: its bits depend on neither its neighbours nor the number of rows.
 #pragma once
@@ -12,10 +13,10 @@ enum { align_panel_lanes = 32 };
 
 // Bytes of one panel of rows of `inputs` weights. 0 for a type that quants.h does not list, or inputs that are not whole blocks.
 size_t align_panel_bytes(int type, int inputs);
-// Turns up to 32 rows, as stored, into a panel; what has no row becomes zero.
-void align_panel_pack(int type, const void *const *rows, int count, int inputs, void *panel);
-// The weights of one row of a panel.
-void align_panel_row(int type, const void *panel, int lane, int inputs, float *out);
+// Turns up to 32 rows, as stored, into panel `index` of the `panels` that begin at `matrix`; what has no row becomes zero.
+void align_panel_pack(int type, const void *const *rows, int count, int inputs, void *matrix, int panels, int index);
+// The weights of one row.
+void align_panel_row(int type, const void *matrix, int panels, int row, int inputs, float *out);
 
 // Keys and values of one layer as decoding reads them. `k` is [rows/32][kv_heads][head_size][32], `v` [rows][kv_heads * head_size].
 typedef struct align_cache_layer {
@@ -29,8 +30,8 @@ typedef struct align_row_range { int32_t start, count; } align_row_range;  // st
 
 typedef struct align_stored {
     const char *name;
-    // y [rows x outputs] (+)= x . W^T for one run of panels.
-    void (*product)(int type, const void *panels, int inputs, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy, int rows, int outputs,
+    // y [rows x outputs] (+)= x . W^T for the outputs from panel `first` on.
+    void (*product)(int type, const void *matrix, int panels, int first, int inputs, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy, int rows, int outputs,
                     int accumulate);
     // One query against the keys of `ranges`, for the `heads` query heads of a key/value head: q and out are [heads][head_size].
     // scores: heads * (keys + 32) floats. The sums are those of attention.inc.
