@@ -86,7 +86,7 @@ public final class Decoder {
         queries.append(query)
     }
 
-    /// Runs what was added through the model: logits `[sequences, V]`, overwritten by the next step. Takes no memory.
+    /// Runs what was added through the model: logits `[sequences, V]`, overwritten by the next step. Works in the buffers of `plan`.
     func step(_ cache: DecodingCache) -> Matrix {
         guard let b = buffers, b.rows >= queries.count else { preconditionFailure("a step of \(queries.count) sequences was not planned") }
         let n = queries.count

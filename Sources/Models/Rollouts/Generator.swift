@@ -14,7 +14,7 @@ public struct Completion: Sendable, Equatable {
 /// Samples completions from a model on this machine, several sequences at a time over one key/value cache.
 ///
 /// Token t of sample s of prompt p is drawn with a number made of (seed, p, s, t): completions depend neither on which
-/// others run beside them nor on the number of threads. Between two tokens no memory is taken.
+/// others run beside them nor on the number of threads. Buffers are set aside before the first token, none between two.
 public final class Generator {
     private let decoder: Decoder
     /// Rows of the cache, shared by the sequences that run together.
