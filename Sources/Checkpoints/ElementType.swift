@@ -39,7 +39,7 @@ public enum ElementType: String, Sendable, CaseIterable {
     static let safetensors: [ElementType] = [.f64, .f32, .f16, .bf16, .i64, .i32, .i16, .i8, .u8, .bool]
 
     /// ggml's number of the type; `nil` for those only safetensors has here.
-    var ggml: Int? {
+    public var ggml: Int? {
         switch self {
         case .f32: 0
         case .f16: 1

@@ -2,11 +2,10 @@ import Checkpoints
 import Tensors
 
 extension Transformer {
-    /// Where attention finds keys and values: the pack itself, or a cache that the pack's rows were copied to.
+    /// Who attends to what, and a cache that takes the keys and values for decoding to go on from.
     struct AttentionPlan {
         var segments: [AttentionSegment]
-        /// nil: keys are rows of the pack.
-        var cache: KeyValueCache?
+        var cache: DecodingCache?
         /// Row of the cache for each row of the pack.
         var cacheRows: [Int] = []
     }
@@ -72,12 +71,8 @@ extension Transformer {
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
         layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) { rotation.apply($0, on: compute) }
         let (q, k, v) = split(a.queryKeyValue)
-        if let cache = plan.cache {
-            cache.store(k, v, layer: index, rows: plan.cacheRows)
-            attention(shape(index), q: q, k: cache.keys[index], v: cache.values[index], segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
-        } else {
-            attention(shape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
-        }
+        plan.cache?.store(k, v, layer: index, rows: plan.cacheRows, on: compute)
+        attention(shape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
         layer.packedOutput.forward(a.attended, on: compute) { add($0, to: a.input, into: a.middle, on: compute) }
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)

@@ -17,22 +17,9 @@ extension Transformer {
         return copied(logits(try run(batch, keeps: false).final))
     }
 
-    /// Logits `[n, V]` from which a decoder with a cache takes each token of `continuation`: the prompt is computed once,
-    /// then every token but the last alone.
+    /// Logits `[n, V]` from which a decoder takes each token of `continuation`; see `Decoder.logits`.
     public func decodingLogits(prompt: [Int32], continuation: [Int32]) throws -> Matrix {
-        let result = Matrix(rows: continuation.count, columns: config.vocabularySize)
-        let cache = KeyValueCache(layers: config.layers, rows: prompt.count + continuation.count, width: keyValueWidth, precision: precision)
-        var (tokens, first) = (prompt, 0)
-        for row in continuation.indices {
-            guard let own = cache.reserve(tokens.count) else { preconditionFailure("a cache of \(cache.rows) rows is too small for the \(first + tokens.count) it was made for") }
-            let keys = first > 0 ? [0..<first, own] : [own]
-            let hidden = try extend([Extension(tokens: tokens, firstPosition: first, keys: keys)], cache: cache)
-            let logits = logits(hidden)
-            (result.pointer + row * result.stride).update(from: logits.pointer, count: logits.columns)
-            first += tokens.count
-            tokens = [continuation[row]]
-        }
-        return result
+        try Decoder(self).logits(prompt: prompt, continuation: continuation)
     }
 
     /// Workspace matrices are overwritten by the next call.
@@ -42,5 +29,31 @@ extension Transformer {
             (copy.pointer + row * copy.stride).update(from: matrix.pointer + row * matrix.stride, count: matrix.columns)
         }
         return copy
+    }
+}
+
+extension Decoder {
+    /// Logits `[n, V]` from which each token of `continuation` is taken: the prompt is read at once, then every token but the last alone.
+    public func logits(prompt: [Int32], continuation: [Int32]) throws -> Matrix {
+        let result = Matrix(rows: continuation.count, columns: config.vocabularySize)
+        guard let first = continuation.first else { return result }
+        let cache = makeCache(rows: DecodingCache.rows(prompt.count) + DecodingCache.rows(continuation.count))
+        guard let promptRows = cache.reserve(prompt.count), let ownRows = cache.reserve(continuation.count) else {
+            preconditionFailure("a cache of \(cache.rows) rows is too small for \(prompt.count) + \(continuation.count)")
+        }
+        plan(sequences: 1, keys: prompt.count + continuation.count)
+        var pack = PromptPack()
+        pack.append(prompt, rows: promptRows)
+        result.pointer.update(from: try read(pack, into: cache).pointer, count: result.columns)
+        var token = first
+        for row in continuation.indices.dropFirst() {
+            beginStep()
+            let own = ownRows.lowerBound..<ownRows.lowerBound + row
+            try check([token])
+            add(token, DecodingCache.Query(position: prompt.count + row - 1, prompt: promptRows, own: own))
+            (result.pointer + row * result.stride).update(from: step(cache).pointer, count: result.columns)
+            token = continuation[row]
+        }
+        return result
     }
 }

@@ -133,8 +133,11 @@ public final class Transformer: TrainablePolicy {
     }
 
     func reserveRotations(_ positions: [Int32]) {
-        if let last = positions.max() { rope.reserve(Int(last) + 1) }
+        if let last = positions.max() { reserveRotations(count: Int(last) + 1) }
     }
+
+    /// Makes positions `0..<count` available.
+    func reserveRotations(count: Int) { rope.reserve(count) }
 
     /// The parameter's current values, for saving.
     public func values(of parameter: ParameterInfo, into destination: UnsafeMutableBufferPointer<Float>) {
@@ -142,7 +145,7 @@ public final class Transformer: TrainablePolicy {
         destination.baseAddress?.update(from: weights.base + parameter.offset, count: parameter.count)
     }
 
-    private static func check(_ config: ModelConfig) throws {
+    static func check(_ config: ModelConfig) throws {
         func refuse(_ feature: String) throws { throw ModelError.unsupported(modelType: config.modelType, feature: feature) }
         if config.attentionBias || config.outputBias || config.mlpBias { try refuse("biases in linear layers") }
         if config.finalSoftCap != nil { try refuse("a soft cap on the logits") }

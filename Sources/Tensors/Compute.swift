@@ -52,6 +52,7 @@ public final class Compute: Sendable {
     /// Calls `body` once with each of `0..<count`, on any of the threads, and returns when all are done.
     /// Inside a body the call runs on the calling thread.
     public func parallel(_ count: Int, _ body: (Int) -> Void) {
+        if count == 1 { return body(0) }  // nobody to share with: no context to make for the team
         withoutActuallyEscaping(body) { body in
             var body = body
             withUnsafeMutablePointer(to: &body) { pointer in

@@ -24,6 +24,9 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         self.forwardOnly = forwardOnly
     }
 
+    /// The bf16 panels of 32 outputs, `[inputs/2][32][2]` each; nil under fp32.
+    var outputPanels: UnsafePointer<UInt16>? { byOutput.map { UnsafePointer($0.base.halves) } }
+
     private var paddedInputs: Int { (inputs + 31) / 32 * 32 }
     private var paddedOutputs: Int { (outputs + 31) / 32 * 32 }
 

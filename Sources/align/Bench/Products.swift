@@ -44,12 +44,13 @@ struct MeasuredProduct {
 
     /// Rates of a shape's three products.
     static func measure(_ shape: ProductShape, precision: Precision, rounds: Int, on compute: Compute) -> [MeasuredProduct] {
-        let x = Matrix.drawn(rows: shape.rows, columns: shape.inputs), y = Matrix.drawn(rows: shape.rows, columns: shape.outputs)
+        let x = Operand.drawn(rows: shape.rows, columns: shape.inputs, precision: precision, on: compute)
+        let y = Operand.drawn(rows: shape.rows, columns: shape.outputs, precision: precision, on: compute)
         let weight = Matrix.drawn(rows: shape.outputs, columns: shape.inputs)
         let layer = PackedLinear(outputs: shape.outputs, inputs: shape.inputs, precision: precision)
         layer.pack(weight, on: compute)
         let (out, dx, dw) = (
-            Matrix(rows: shape.rows, columns: shape.outputs), Matrix(rows: shape.rows, columns: shape.inputs),
+            Operand(rows: shape.rows, columns: shape.outputs, precision: precision), Operand(rows: shape.rows, columns: shape.inputs, precision: precision),
             Matrix(rows: shape.outputs, columns: shape.inputs)
         )
         // So often that a round takes some milliseconds.
@@ -60,7 +61,7 @@ struct MeasuredProduct {
                     switch kind {
                     case .forward: layer.forward(x, into: out, on: compute)
                     case .inputGradient: layer.backwardInput(y, into: dx, on: compute)
-                    case .weightGradient: accumulateWeightGradient(y, x, into: dw, precision: precision, on: compute)
+                    case .weightGradient: accumulateWeightGradient(y, x, into: dw, on: compute)
                     }
                 }
             }
@@ -83,5 +84,16 @@ extension Matrix {
             }
         }
         return matrix
+    }
+}
+
+extension Operand {
+    /// The same numbers as a product takes them.
+    static func drawn(rows: Int, columns: Int, precision: Precision, on compute: Compute) -> Operand {
+        let matrix = Matrix.drawn(rows: rows, columns: columns)
+        guard precision == .bf16 else { return Operand(matrix) }
+        let rounded = Operand(rows: rows, columns: columns, precision: .bf16)
+        convert(matrix, into: rounded, on: compute)
+        return rounded
     }
 }

@@ -54,12 +54,11 @@ final class TrainingStep {
         optimizer = AdamW(model, settings: AdamW.Settings(), compute: model.compute)
     }
 
-    /// Forward, backward, gradient norm, AdamW, packing and clearing.
+    /// Forward, backward, gradient norm, and AdamW, which packs the weights and clears the gradients.
     func run(_ batch: BenchBatch) throws {
         _ = try model.logProbs(of: batch.batch)
         try model.backward(batch.gradient)
         // So slow that the weights stay what they are.
         optimizer.update(model, learningRate: 1e-9, gradientNorm: optimizer.gradientNorm(of: model))
-        optimizer.clearGradients(of: model)
     }
 }

@@ -13,7 +13,7 @@ struct ChatCommand: Command {
     static let usage = Usage(
         "chat", "Talk with a model.",
         [.optional("system", "TEXT", "what the model is told first", default: "what its chat template says")]
-            + SamplingFlags.flags(preset) + ModelChoice.flags,
+            + SamplingFlags.flags(preset) + ModelChoice.decodingFlags,
         example: "align chat --system \"Answer in one sentence.\"",
         notes: """
             One line is one message. /reset forgets the conversation, /exit or the end of input ends it; Ctrl-C stops an answer, and between answers the chat.
@@ -39,7 +39,7 @@ struct ChatCommand: Command {
         // Half of a small context is the question's.
         sampling.maxNewTokens = min(sampling.maxNewTokens, max(1, checkpoint.config.maxPositions / 2))
         let room = checkpoint.config.maxPositions - sampling.maxNewTokens
-        let loaded = try model.load(checkpoint)
+        let generator = Generator(decoder: try model.decoder(checkpoint))
 
         let isTerminal = isatty(STDIN_FILENO) == 1
         if isTerminal { Output.note("/reset forgets the conversation, /exit ends it, Ctrl-C stops an answer.") }
@@ -53,7 +53,7 @@ struct ChatCommand: Command {
             default:
                 conversation.add("user", line)
                 guard let tokens = try prompt(&conversation, text, limit: room) else { continue }
-                conversation.add("assistant", try answer(tokens, loaded, sampling, number: answers))
+                conversation.add("assistant", try answer(tokens, generator, checkpoint, sampling, number: answers))
                 answers += 1
             }
         }
@@ -78,19 +78,19 @@ struct ChatCommand: Command {
         return nil
     }
 
-    private func answer(_ tokens: [Int32], _ loaded: LoadedModel, _ sampling: Sampling, number: Int) throws -> String {
-        try CacheMemory.check(loaded.checkpoint.config, prompt: tokens.count, sampling: sampling, command: Self.usage.name)
+    private func answer(_ tokens: [Int32], _ generator: Generator, _ checkpoint: Checkpoint, _ sampling: Sampling, number: Int) throws -> String {
+        try CacheMemory.check(checkpoint.config, prompt: tokens.count, sampling: sampling, command: Self.usage.name)
         Interrupt.install(quietly: true)
         defer {
             Interrupt.clear()
             Interrupt.uninstall()
         }
-        let printer = StreamPrinter(loaded.checkpoint.tokenizer, hides: sampling.stopIDs)
-        let completions = try Generator(model: loaded.transformer).generate(prompts: [tokens], firstPrompt: number, sampling: sampling) { _, token in
+        let printer = StreamPrinter(checkpoint.tokenizer, hides: sampling.stopIDs)
+        let completions = try generator.generate(prompts: [tokens], firstPrompt: number, sampling: sampling) { _, token in
             printer.print(token) && !Interrupt.isRequested
         }
         try printer.finish()
         if Interrupt.isRequested { Output.note("(stopped)") }
-        return loaded.checkpoint.tokenizer?.decode(completions[0].tokens, skipSpecialTokens: true) ?? ""
+        return checkpoint.tokenizer?.decode(completions[0].tokens, skipSpecialTokens: true) ?? ""
     }
 }

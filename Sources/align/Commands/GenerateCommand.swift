@@ -15,7 +15,7 @@ struct GenerateCommand: Command {
             .switched("chat", "texts are user messages to the model's chat template"),
             .optional("columns", "prompt=A", "names of the columns in FILE"),
             .optional("on-bad-row", "stop|skip", "what to do about rows of FILE that cannot be read", default: "stop"),
-        ] + SamplingFlags.flags(Sampling()) + ModelChoice.flags + [.switched("json", "print one JSON object for each prompt")],
+        ] + SamplingFlags.flags(Sampling()) + ModelChoice.decodingFlags + [.switched("json", "print one JSON object for each prompt")],
         example: "align generate --chat --prompt \"Name three rivers.\" --temperature 0",
         notes: """
             A single prompt's text is printed as it comes; several are printed in order, a heading before each. With --json:
@@ -59,11 +59,11 @@ struct GenerateCommand: Command {
             texts: prompts, rows: read?.rows ?? [], isChat: isChat, checkpoint: checkpoint, command: Self.usage.name)
         for request in requests { try CacheMemory.check(checkpoint.config, prompt: request.tokens.count, sampling: sampling, command: Self.usage.name) }
 
-        let loaded = try model.load(checkpoint)
+        let decoder = try model.decoder(checkpoint)
         var sampling = sampling
         sampling.stopIDs = checkpoint.stopIDs
         Interrupt.install()
-        let generator = Generator(model: loaded.transformer)
+        let generator = Generator(decoder: decoder)
         if requests.count == 1, !isJSON { return try stream(requests[0], generator, sampling, checkpoint.tokenizer) }
         try generate(requests, generator, sampling, checkpoint)
     }

@@ -24,6 +24,15 @@ struct ModelChoice {
         return flag
     }
 
+    /// The flags of commands that only decode.
+    static let decodingFlags: [Flag] = [
+        modelFlag,
+        .optional(
+            "precision", "auto|fp32|bf16", "arithmetic of matrix products",
+            default: "auto: as stored where a GGUF file is quantized (fp32 products straight from its blocks), else bf16 where the processor has it"),
+        threadsFlag,
+    ]
+
     let path: String?
     let arithmetic: Arithmetic
     let threads: Int?
@@ -72,6 +81,12 @@ struct ModelChoice {
                 reason: "found a reward model (\(checkpoint.config.architecture)), expected one that predicts tokens; name that with --model")
         }
         return checkpoint
+    }
+
+    /// Reads the weights for decoding: a quantized file's as they are stored, unless a precision is asked for.
+    func decoder(_ checkpoint: Checkpoint) throws -> Decoder {
+        if arithmetic == .auto, checkpoint.isQuantized { return try Decoder(stored: checkpoint, compute: try compute()) }
+        return Decoder(try load(checkpoint).transformer)
     }
 
     /// Reads the weights.

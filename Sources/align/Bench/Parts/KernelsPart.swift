@@ -3,7 +3,7 @@ import Tensors
 /// The kernels of a training step, each alone, on the model's shapes at 4 rows of 512 tokens.
 struct KernelsPart: BenchPart {
     static let name = "kernels"
-    static let summary = "products of the model's training shapes (own and OpenBLAS), attention, AdamW, norms, activations"
+    static let summary = "products of the model's training shapes (own and OpenBLAS), attention, AdamW, norms"
 
     private let rows = 4
     private let length = 512
@@ -42,18 +42,17 @@ struct KernelsPart: BenchPart {
         let shape = AttentionShape(
             heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headDimension, scale: config.attentionScale,
             softCap: config.attentionSoftCap, window: config.slidingWindows.first ?? nil)
-        func split(_ x: Matrix) -> (q: Matrix, k: Matrix, v: Matrix) {
-            (x.columns(0..<queries), x.columns(queries..<queries + keys), x.columns(queries + keys..<queries + 2 * keys))
-        }
-        let (q, k, v) = split(Matrix.drawn(rows: count, columns: queries + 2 * keys))
-        let (dq, dk, dv) = split(Matrix(rows: count, columns: queries + 2 * keys))
-        let (out, dOut) = (Matrix(rows: count, columns: queries), Matrix.drawn(rows: count, columns: queries))
+        let qkv = Operand.drawn(rows: count, columns: queries + 2 * keys, precision: context.precision, on: compute)
+        let (q, k, v) = (qkv.columns(0..<queries), qkv.columns(queries..<queries + keys), qkv.columns(queries + keys..<queries + 2 * keys))
+        let (dq, dk, dv) = (Matrix(rows: count, columns: queries), Matrix(rows: count, columns: keys), Matrix(rows: count, columns: keys))
+        let out = Operand(rows: count, columns: queries, precision: context.precision)
+        let dOut = Operand.drawn(rows: count, columns: queries, precision: context.precision, on: compute)
         let logSumExp = Matrix(rows: config.heads, columns: count)
         let segments = (0..<rows).map { row in
             AttentionSegment(queries: row * length..<(row + 1) * length, keys: [row * length..<(row + 1) * length])
         }
         let pairs = Double(rows) * Double(length) * Double(length + 1) / 2
-        let limit = context.ceilings.products[.fp32]?.limiting()
+        let limit = context.ceilings.products[context.precision]?.limiting()
         let forward = Stopwatch.seconds(rounds: context.rounds) {
             Tensors.attention(shape, q: q, k: k, v: v, segments: segments, into: out, logSumExp: logSumExp, on: compute)
         }
@@ -67,7 +66,7 @@ struct KernelsPart: BenchPart {
         try context.report(Figure("attention, backward, \(rows) x \(length)", backward.map { 2.5 * operations / $0 }, "GFLOP/s", limit: limit))
     }
 
-    /// AdamW over 2²⁶ parameters at most: reads weights, gradients and two moments, writes all but the gradients.
+    /// AdamW over 2²⁶ parameters at most: reads and writes weights, gradients (which it clears) and two moments.
     private func optimizer(_ context: BenchContext) throws {
         let count = min(context.config.parameterCount, 1 << 26)
         let buffers = (0..<4).map { _ in FloatBuffer(count: count) }
@@ -81,7 +80,7 @@ struct KernelsPart: BenchPart {
                 on: context.compute)
             step.step += 1
         }
-        let bytes = 28 * count
+        let bytes = 32 * count
         let limit = context.ceilings.reading(bytes: 16 * count)?.limiting()
         try context.report(Figure("AdamW, \(grouped(count)) parameters", seconds.map { 1e-9 * Double(bytes) / $0 }, "GB/s", limit: limit))
     }
@@ -101,10 +100,6 @@ struct KernelsPart: BenchPart {
         let (dx, dWeight) = (Matrix(rows: count, columns: config.hiddenSize), Matrix(rows: 1, columns: config.hiddenSize))
         try report("RMS norm, backward", floats: 4 * count * config.hiddenSize) {
             rmsNormBackward(y, x: x, weight: weight, inverse: inverse, addingTo: dx, dWeight: dWeight, on: compute)
-        }
-        let gateUp = Matrix.drawn(rows: count, columns: 2 * config.intermediateSize), h = Matrix(rows: count, columns: config.intermediateSize)
-        try report("gated activation, forward", floats: 3 * count * config.intermediateSize) {
-            gated(gateUp, into: h, gate: config.activation == .silu ? .silu : .geluTanh, on: compute)
         }
     }
 }

@@ -22,7 +22,9 @@ struct LoadPart: BenchPart {
         try report("decode") {
             let checkpoint = try Checkpoint.open(path)
             _ = checkpoint.tokenizer
-            _ = try Transformer(checkpoint, compute: context.compute, precision: context.precision, trains: false)
+            _ = try checkpoint.isQuantized
+                ? Decoder(stored: checkpoint, compute: context.compute)
+                : Decoder(Transformer(checkpoint, compute: context.compute, precision: context.precision, trains: false))
         }
     }
 }
