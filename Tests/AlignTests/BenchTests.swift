@@ -39,6 +39,8 @@ import Testing
         // (part, name) says which figure it is.
         #expect(Set(figures.map { "\($0["part"]!) \($0["name"]!)" }).count == figures.count)
 
+        #expect(json["drift"]?["memory"]?.double ?? 0 > 0 && json["drift"]?.object?.count == 2)
+
         // A DPO step and an SFT step; only the former shares prompts: 2·2·11 plain tokens, 2·16 unique ones.
         let train = try values(json, "train")
         #expect(train.compactMap { $0["unit"]?.string } == ["tokens/s", "tokens/s", "GFLOP/s", "tokens/s", "GFLOP/s", "GB", "GB"])

@@ -1,4 +1,5 @@
 import Foundation
+import Serialization
 import Tensors
 
 /// What this machine can do, measured at the start of a run: later figures are shares of these.
@@ -57,6 +58,22 @@ struct Ceilings {
         let cache = Figure("cache read, \(byteCount(bytes))", reading(bytes: bytes, times: max(1, (1 << 30) / bytes), context), "GB/s")
         context.ceilings.cache = Ceiling(name: "cache", value: cache.best, unit: "GB/s")
         try context.report(cache)
+    }
+
+    /// Measures the run's ceilings again at its end, and says how far the machine is from what it was: shares are as certain as that.
+    static func measureDrift(_ context: BenchContext) throws {
+        let ceilings = context.ceilings
+        let ours = ceilings.measured.filter { $0.precision == context.precision && $0.products == .own }
+        guard let best = ours.max(by: { $0.best < $1.best }), let memory = ceilings.memory else { return }
+        let own = context.compute.floatProducts == .own ? context.compute : try context.compute.with(.own)
+        let again = MeasuredProduct.measure(best.shape, precision: context.precision, rounds: context.rounds, on: own).filter { $0.kind == best.kind }
+        let read = reading(bytes: 1 << 30, times: 1, context).max() ?? 0
+        let drift = [("products, \(context.precision.rawValue)", (again.map(\.best).max() ?? 0) / best.best), ("memory", read / memory.value)]
+        context.extra["drift"] = .object(JSONObject(drift.map { ($0.0, .number($0.1)) }))
+        let isSteady = drift.allSatisfy { (0.8...1.25).contains($0.1) }
+        try context.say(
+            "at the end: " + drift.map { $0.0 + formatted($0.1, " %.2f") }.joined(separator: ", ") + " of what they were at the start"
+                + (isSteady ? "" : "; the machine changed meanwhile: shares are uncertain"))
     }
 
     /// GB/s.

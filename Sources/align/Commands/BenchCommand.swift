@@ -27,8 +27,8 @@ struct BenchCommand: Command {
 
             Every run measures its own ceilings first: the fastest matrix product among those of the model's training
             step (4 rows of 512 tokens; ours and OpenBLAS's), by precision, and reading memory and cache on all threads, the
-            best round of each. Later figures, medians, say which share of their ceiling they reach. Machines differ and are
-            shared: compare shares, or the normalised ratio of --compare.
+            best round of each; its last line says how far the machine has moved from that. Later figures, medians, say which
+            share of their ceiling they reach. Machines differ and are shared: compare shares, or the normalised ratio of --compare.
             Training steps run on random tokens: forward, backward, gradient norm, AdamW, packing. "tokens/s" counts the
             tokens that an implementation without shared prompts would process; arithmetic counts those computed, three
             times the forward's operations. Decoding counts the tokens after each sequence's first.
@@ -112,6 +112,7 @@ struct BenchCommand: Command {
             try context.say(part.name)
             try part.init().run(context)
         }
+        try Ceilings.measureDrift(context)
         return BenchReport(setting: setting, figures: context.figures, extra: context.extra)
     }
 }

@@ -78,7 +78,10 @@ struct GrowthPart: BenchPart {
         let tokens = Double(batch.batch.tokenCount)
         let activations = predicted - small.memoryEstimate(one.config, context.precision)
         var note = "activations \(byteCount(activations))"
-        if let before, let peak = ProcessMemory.peak { note += ", measured \(byteCount(max(0, peak - before)))" }
+        if let before, let peak = ProcessMemory.peak {
+            // A small batch fits into what loading has freed and the allocator has kept.
+            note += peak > before ? ", measured \(byteCount(peak - before))" : ", measured none beyond what was there"
+        }
         // The ceiling was measured with all threads; fewer have no part in it to compare with.
         let limit = one.threads == context.compute.threads ? context.productLimit : nil
         return Figure(
