@@ -163,15 +163,6 @@ extension Transformer: StepWeights {
     }
 }
 
-extension ModelConfig {
-    func attentionShape(_ layer: Int) -> AttentionShape {
-        AttentionShape(
-            heads: heads, keyValueHeads: keyValueHeads, headSize: headDimension, scale: attentionScale, softCap: attentionSoftCap,
-            window: slidingWindows[layer])
-    }
-    var gate: Gate { activation == .silu ? .silu : .geluTanh }
-}
-
 /// Activations of a step of up to `rows` sequences, fp32.
 private struct StepBuffers {
     let rows, keys, scoreFloats: Int

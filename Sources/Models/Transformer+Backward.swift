@@ -42,7 +42,7 @@ extension Transformer {
         // x += Wd · h, h = act(gate) ∘ up
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
         var dOutput = rounded(dx)
-        layer.packedDown.backwardInput(dOutput, on: compute) { gatedBackward($0, gateUp: a.gateUp, hidden: hidden, gate: gate, on: compute) }
+        layer.packedDown.backwardInput(dOutput, on: compute) { gatedBackward($0, gateUp: a.gateUp, hidden: hidden, gate: config.gate, on: compute) }
         accumulateWeightGradient(dOutput, hidden, into: gradient(blocks.down), on: compute)
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         accumulateWeightGradient(a.gateUp, normed, into: gradient(blocks.gateUp), on: compute)
@@ -57,7 +57,7 @@ extension Transformer {
         let dQueryKeyValue = workspace.matrix("dQkv", rows: rows, columns: attentionWidth + 2 * keyValueWidth)
         clear(dQueryKeyValue.columns(attentionWidth..<attentionWidth + 2 * keyValueWidth), on: compute)
         let (q, k, v) = split(a.queryKeyValue)
-        attentionBackward(shape(index), q: q, k: k, v: v, trees: trees, out: a.attended, dOut: dAttended, logSumExp: a.logSumExp,
+        attentionBackward(config.attentionShape(index), q: q, k: k, v: v, trees: trees, out: a.attended, dOut: dAttended, logSumExp: a.logSumExp,
             dq: dQueryKeyValue.columns(0..<attentionWidth), dk: dQueryKeyValue.columns(attentionWidth..<attentionWidth + keyValueWidth),
             dv: dQueryKeyValue.columns(attentionWidth + keyValueWidth..<attentionWidth + 2 * keyValueWidth), on: compute)
         // The forward's q, k and v are no longer needed: their gradient takes their place.

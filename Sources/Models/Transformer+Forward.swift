@@ -13,14 +13,6 @@ extension Transformer {
     var attentionWidth: Int { config.heads * config.headDimension }
     var keyValueWidth: Int { config.keyValueHeads * config.headDimension }
 
-    func shape(_ layer: Int) -> AttentionShape {
-        AttentionShape(
-            heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headDimension, scale: config.attentionScale,
-            softCap: config.attentionSoftCap, window: config.slidingWindows[layer])
-    }
-
-    var gate: Gate { config.activation == .silu ? .silu : .geluTanh }
-
     static func attentionSegments(_ batch: SegmentTree, _ indices: some Sequence<Int>) -> [AttentionSegment] {
         indices.compactMap { index in
             let segment = batch.segments[index]
@@ -72,12 +64,12 @@ extension Transformer {
         layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) { rotation.apply($0, on: compute) }
         let (q, k, v) = split(a.queryKeyValue)
         plan.cache?.store(k, v, layer: index, rows: plan.cacheRows, on: compute)
-        attention(shape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
+        attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
         layer.packedOutput.forward(a.attended, on: compute) { add($0, to: a.input, into: a.middle, on: compute) }
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
         layer.packedGateUp.forward(normed, into: a.gateUp, pieces: PackedLinear.Pieces(columns: 256, parts: 2), on: compute) {
-            gated($0, into: hidden, gate: gate, on: compute)
+            gated($0, into: hidden, gate: config.gate, on: compute)
         }
         layer.packedDown.forward(hidden, on: compute) { add($0, to: a.middle, into: output, on: compute) }
     }
@@ -120,4 +112,13 @@ extension Transformer {
         }
         return (kept, x)
     }
+}
+
+extension ModelConfig {
+    func attentionShape(_ layer: Int) -> AttentionShape {
+        AttentionShape(
+            heads: heads, keyValueHeads: keyValueHeads, headSize: headDimension, scale: attentionScale, softCap: attentionSoftCap,
+            window: slidingWindows[layer])
+    }
+    var gate: Gate { activation == .silu ? .silu : .geluTanh }
 }
