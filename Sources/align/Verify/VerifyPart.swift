@@ -24,6 +24,7 @@ enum VerifyParts {
             OptimPart.self,
             TokenizersPart.self,
             TemplatesPart.self,
+            StatsPart.self,
         ]
     }
 }
