@@ -16,6 +16,7 @@ enum Registry {
             DPOCommand.self,
             IPOCommand.self,
             SFTCommand.self,
+            LabelCommand.self,
             GenerateCommand.self,
             ChatCommand.self,
             ScoreCommand.self,

@@ -30,11 +30,13 @@ struct StatsPart: VerifyPart {
     }
 
     private typealias Compare = (GoldenNode, Tolerance, Tolerance, inout CaseRecorder) throws -> Void
-    private static let sections: [String: Compare] = [
-        "bradley_terry": bradleyTerry, "elo_online": elo, "cohen_kappa": cohen, "fleiss_kappa": fleiss, "krippendorff_alpha": krippendorff,
-        "calibration": calibration, "proportion_intervals": proportions, "means": means, "auc": auc, "mcnemar": mcnemar, "pass_at_k": passAtK,
-        "best_of_n": bestOfN,
-    ]
+    private static var sections: [String: Compare] {
+        [
+            "bradley_terry": bradleyTerry, "elo_online": elo, "cohen_kappa": cohen, "fleiss_kappa": fleiss, "krippendorff_alpha": krippendorff,
+            "calibration": calibration, "proportion_intervals": proportions, "means": means, "auc": auc, "mcnemar": mcnemar, "pass_at_k": passAtK,
+            "best_of_n": bestOfN,
+        ]
+    }
 
     private static func bradleyTerry(_ node: GoldenNode, _ limit: Tolerance, _: Tolerance, _ recorder: inout CaseRecorder) throws {
         let table = try WinTable(node.member("wins").rows()), fit = try BradleyTerry(table)
