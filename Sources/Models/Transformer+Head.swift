@@ -48,10 +48,22 @@ extension Transformer {
         Transformer.keptHeadRows(batch.scoredTokenCount, vocabulary: config.vocabularySize, precision: precision, recompute: recompute)
     }
 
+    /// The language head of a model that has one.
+    func languageHead() throws(ModelError) -> PackedLinear {
+        guard let head else { throw .noLanguageHead(architecture: config.architecture) }
+        return head
+    }
+
     /// Log-probs of the scored tokens; logits exist only for them, and under bf16 only as long as a thread holds them in its cache.
+    /// Read-outs beside them; a batch that asks for these alone costs nothing of the vocabulary.
     /// - Parameter keeps: What is left of the logits stays for `scoreBackward`, as far as `keptHeadRows` says.
-    func score(_ batch: SegmentTree, _ final: Matrix, keeps: Bool) -> (scores: TokenScores, logSumExp: [Double]) {
-        compute.phase(.head) {
+    func score(_ batch: SegmentTree, _ final: Matrix, keeps: Bool) throws -> (scores: TokenScores, logSumExp: [Double]) {
+        let readouts = try readOut(batch, final)
+        guard batch.scoredTokenCount > 0 else {
+            return (TokenScores(logProbs: Ragged(values: [], offsets: batch.rowOffsets), readouts: readouts), [])
+        }
+        let head = try languageHead()
+        return compute.phase(.head) {
             var statistics = CrossEntropy(targets: batch.targets)
             let normed = predictorStates(batch, final).normed
             let keptRows = keeps ? keptHeadRows(batch) : 0
@@ -64,19 +76,21 @@ extension Transformer {
                 }
             }
             let scores = TokenScores(
-                logProbs: Ragged(values: statistics.logProbs, offsets: batch.rowOffsets), entropies: statistics.entropies, isArgmax: statistics.isArgmax)
+                logProbs: Ragged(values: statistics.logProbs, offsets: batch.rowOffsets), entropies: statistics.entropies, isArgmax: statistics.isArgmax,
+                readouts: readouts)
             return (scores, statistics.logSumExp)
         }
     }
 
     /// Backward of `score`: adds to the head's and final norm's gradients and to `dx` `[T, d]`.
     func scoreBackward(_ pending: PendingBackward, _ gradient: [Double], addingTo dx: Matrix) {
+        guard let head, let block = layout.head else { preconditionFailure("log-probs of a model without a language head") }
         compute.phase(.head) {
             let batch = pending.batch
             let (rows, d) = (batch.scoredTokenCount, config.hiddenSize)
             let (raw, normed, inverse) = predictorStates(batch, pending.final)
             let dNormed = workspace.matrix("head.dNormed", rows: rows, columns: d)
-            let dHead = self.gradient(layout.head)
+            let dHead = self.gradient(block)
             let keptRows = keptHeadRows(batch)
             for chunk in rowChunks(rows) {
                 let targets = Array(batch.targets[chunk])
@@ -104,7 +118,8 @@ extension Transformer {
     }
 
     /// Logits `[rows, V]` of hidden states, for decoding.
-    func logits(_ hidden: Matrix) -> Matrix {
+    func logits(_ hidden: Matrix) throws(ModelError) -> Matrix {
+        let head = try languageHead()
         let normed = workspace.operand("head.normed", rows: hidden.rows, columns: config.hiddenSize, precision: precision)
         let inverse = workspace.matrix("head.inverse", rows: 1, columns: hidden.rows)
         rmsNorm(hidden, weight: finalNorm, into: normed, inverse: inverse, epsilon: config.normEpsilon, on: compute)
