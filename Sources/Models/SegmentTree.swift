@@ -23,6 +23,8 @@ public struct SegmentTree: Sendable {
     public private(set) var readoutPoints: [Int32] = []
     /// Whether a segment has children, in the order of segments.
     private var isInner: [Bool] = []
+    /// Divides the logits of every scored token: log-probs of what was sampled at this temperature.
+    public var temperature = 1.0
 
     public init() {}
 

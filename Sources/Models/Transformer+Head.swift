@@ -64,7 +64,7 @@ extension Transformer {
         }
         let head = try languageHead()
         return compute.phase(.head) {
-            var statistics = CrossEntropy(targets: batch.targets)
+            var statistics = CrossEntropy(targets: batch.targets, temperature: batch.temperature)
             let normed = predictorStates(batch, final).normed
             let keptRows = keeps ? keptHeadRows(batch) : 0
             for chunk in rowChunks(batch.scoredTokenCount) {
@@ -95,12 +95,12 @@ extension Transformer {
             for chunk in rowChunks(rows) {
                 let targets = Array(batch.targets[chunk])
                 let backward = CrossEntropyBackward(
-                    targets: targets, logProbs: Array(pending.logProbs[chunk]), logSumExp: Array(pending.logSumExp[chunk]), coefficients: Array(gradient[chunk]))
+                    targets: targets, logProbs: Array(pending.logProbs[chunk]), logSumExp: Array(pending.logSumExp[chunk]), coefficients: gradient[chunk].map { $0 / batch.temperature })
                 for block in vocabularyBlocks {
                     let isKept = chunk.upperBound <= keptRows
                     let (dLogits, tops) = exponentials(chunk, block, isKept: isKept)
                     if !isKept {
-                        var again = CrossEntropy(targets: targets)
+                        var again = CrossEntropy(targets: targets, temperature: batch.temperature)
                         again.collect(rows: 0..<chunk.count, first: block.lowerBound, tops: tops, on: compute) { add in
                             head.forward(normed.rows(chunk), outputs: block, into: dLogits, pieces: CrossEntropy.pieces, on: compute, epilogue: add)
                         }
