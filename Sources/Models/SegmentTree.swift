@@ -19,8 +19,13 @@ public struct SegmentTree: Sendable {
     public private(set) var predictors: [Int32] = []
     public private(set) var targets: [Int32] = []
     public private(set) var rowOffsets: [Int] = [0]
+    /// Divides the logits of scored tokens: that at which the rows were sampled where ratios are taken, else 1.
+    public let temperature: Double
 
-    public init() {}
+    public init(temperature: Double = 1) {
+        precondition(temperature > 0, "temperature \(temperature)")
+        self.temperature = temperature
+    }
 
     public var tokenCount: Int { tokens.count }
     public var scoredTokenCount: Int { targets.count }

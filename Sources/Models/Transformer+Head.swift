@@ -30,7 +30,7 @@ extension Transformer {
     /// Log-probs of the scored tokens; logits exist only for them, and under bf16 only as long as a thread holds them in its cache.
     func score(_ batch: SegmentTree, _ final: Matrix) -> (scores: TokenScores, logSumExp: [Double]) {
         compute.phase(.head) {
-            var statistics = CrossEntropy(targets: batch.targets)
+            var statistics = CrossEntropy(targets: batch.targets, temperature: batch.temperature)
             let normed = predictorStates(batch, final).normed
             for chunk in rowChunks(batch.scoredTokenCount) {
                 for block in vocabularyBlocks {
@@ -55,7 +55,8 @@ extension Transformer {
             let dHead = self.gradient(layout.head)
             for chunk in rowChunks(rows) {
                 let backward = CrossEntropyBackward(
-                    targets: Array(batch.targets[chunk]), logSumExp: Array(pending.logSumExp[chunk]), coefficients: Array(gradient[chunk]))
+                    targets: Array(batch.targets[chunk]), logSumExp: Array(pending.logSumExp[chunk]), coefficients: Array(gradient[chunk]),
+                    temperature: batch.temperature)
                 for block in vocabularyBlocks {
                     let dLogits = workspace.operand("logits", rows: chunk.count, columns: block.count, precision: precision)
                     head.forward(normed.rows(chunk), outputs: block, into: dLogits, pieces: Transformer.headPieces, on: compute) {

@@ -7,9 +7,12 @@ import Foundation
 public struct CrossEntropy: Sendable {
     private var states: [align_cross_entropy]
     private let targets: [Int32]
+    private let scale: Float
 
-    public init(targets: [Int32]) {
+    /// - Parameter temperature: Divides the logits.
+    public init(targets: [Int32], temperature: Double = 1) {
         self.targets = targets
+        scale = Float(1 / temperature)
         var empty = align_cross_entropy()
         empty.top = -.infinity
         empty.argmax = -1
@@ -22,10 +25,11 @@ public struct CrossEntropy: Sendable {
     public mutating func collect(rows: Range<Int>, first: Int, on compute: Compute, _ product: ((PackedLinear.Piece) -> Void) -> Void) {
         precondition(rows.upperBound <= targets.count, "rows \(rows) of \(targets.count)")
         let table = compute.path.elementwise
-        let targets = targets
+        let (targets, scale) = (targets, scale)
         states.withUnsafeMutableBufferPointer { states in
             guard let states = states.baseAddress else { return }
             product { piece in
+                piece.multiply(by: scale)
                 for (i, row) in piece.rows.enumerated() {
                     table.pointee.cross_entropy_block(piece.values + i * piece.stride, Int32(piece.columns.count), Int32(first + piece.columns.lowerBound),
                         targets[rows.lowerBound + row], states + rows.lowerBound + row)
@@ -49,22 +53,37 @@ public struct CrossEntropyBackward: Sendable {
     private let targets: [Int32]
     private let logSumExp: [Double]
     private let coefficients: [Double]
+    private let scale: Float
 
     /// One of each a row.
-    public init(targets: [Int32], logSumExp: [Double], coefficients: [Double]) {
+    /// - Parameter temperature: Divides the logits; `logSumExp` is of the divided ones.
+    public init(targets: [Int32], logSumExp: [Double], coefficients: [Double], temperature: Double = 1) {
         precondition(targets.count == logSumExp.count && targets.count == coefficients.count,
             "\(targets.count) targets, \(logSumExp.count) sums, \(coefficients.count) coefficients")
         self.targets = targets
         self.logSumExp = logSumExp
         self.coefficients = coefficients
+        scale = Float(1 / temperature)
     }
 
     /// Turns a product's results, logits of the columns from `first` on, into their gradient, on their way.
     public func apply(_ piece: PackedLinear.Piece, first: Int, on compute: Compute) {
         let table = compute.path.elementwise
+        piece.multiply(by: scale)
         for (i, row) in piece.rows.enumerated() {
             table.pointee.cross_entropy_backward(piece.values + i * piece.stride, Int32(piece.columns.count), Int32(first + piece.columns.lowerBound),
-                targets[row], logSumExp[row], Float(coefficients[row]))
+                targets[row], logSumExp[row], Float(coefficients[row]) * scale)
+        }
+    }
+}
+
+extension PackedLinear.Piece {
+    /// Multiplies the results in place.
+    fileprivate func multiply(by scale: Float) {
+        guard scale != 1 else { return }
+        for i in rows.indices {
+            let row = values + (i - rows.lowerBound) * stride
+            for j in 0..<columns.count { row[j] *= scale }
         }
     }
 }
