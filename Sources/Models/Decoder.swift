@@ -39,7 +39,7 @@ public final class Decoder {
         case let .stored(model): return model.bytes
         case let .transformer(model):
             let layout = model.layout
-            let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head]
+            let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head].compactMap { $0 }
             return matrices.reduce(0) { $0 + $1.rows * $1.columns } * (model.precision == .bf16 ? 2 : 4)
         }
     }
@@ -81,7 +81,7 @@ public final class Decoder {
         switch weights {
         case let .transformer(model):
             let hidden = try model.read(pack, into: cache)
-            return hidden.rows == 0 ? hidden : model.logits(hidden)
+            return hidden.rows == 0 ? hidden : try model.logits(hidden)
         case let .stored(model):
             try check(pack.tokens)
             return model.read(pack, into: cache, config: config, on: compute)
@@ -181,7 +181,7 @@ extension Transformer: StepWeights {
     }
 
     func product(_ linear: StepLinear, _ x: Matrix, into y: Matrix, accumulate: Bool, operand: FloatBuffer, on compute: Compute) {
-        let weight =
+        let weight: PackedLinear? =
             switch linear {
             case let .queryKeyValue(layer): layers[layer].packedQueryKeyValue
             case let .output(layer): layers[layer].packedOutput
@@ -189,6 +189,7 @@ extension Transformer: StepWeights {
             case let .down(layer): layers[layer].packedDown
             case .head: head
             }
+        guard let weight else { preconditionFailure("a step of a model without a language head") }
         weight.decode(x, into: y, accumulate: accumulate, operand: operand, on: compute)
     }
 }
