@@ -70,8 +70,9 @@ struct ImportShape: Sendable {
 
     private static func example(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> [StoredRow] {
         let example = try SupervisedShapes.read(row, origin)
-        let prompt = StoredPrompt(example.prompt.map { StoredContent($0) } ?? .none, tools: example.tools?.text())
-        var rows: [StoredRow] = [.example(prompt: prompt, completion: StoredContent(example.completion), lossMask: example.lossMask)]
+        let completion = StoredContent(example.completion)
+        let prompt = StoredPrompt(example.prompt.map { StoredContent($0) } ?? .none(before: completion), tools: example.tools?.text())
+        var rows: [StoredRow] = [.example(prompt: prompt, completion: completion, lossMask: example.lossMask)]
         if row.has("question", "answer"), let answer = finalAnswer(try row.text("answer")) { rows.append(.task(prompt: prompt, answer: answer)) }
         return rows
     }

@@ -116,7 +116,8 @@ struct ThreadCollector {
                 faults.append((node.line, RowFault(reason: "the thread does not go from a user's message to an answer.", remedy: "Add the first message.")))
                 continue
             }
-            rows.append((.example(prompt: StoredPrompt(.none), completion: StoredContent(.messages(path)), lossMask: nil), node.line))
+            let dialogue = StoredContent(.messages(path))
+            rows.append((.example(prompt: StoredPrompt(.none(before: dialogue)), completion: dialogue, lossMask: nil), node.line))
         }
         return (rows, faults)
     }
