@@ -91,18 +91,26 @@ struct TrainingLoop {
         var tokens = 0
         var metrics = Metrics()
         var broken: String?
+        var memory = state.memory
+        guard let bound = try bind(task, to: batches, totals: totals) else { return false }
+        var stepTask = task
+        switch bound {
+        case let .success(bound): stepTask = bound
+        case let .failure(error): broken = error.description
+        }
         for rows in batches where broken == nil {
             if isCancelled() {
                 optimizer.clearGradients(of: policy)
                 return false
             }
-            let batch = task.batch(rows)
+            let batch = stepTask.batch(rows)
             tokens += batch.plainTokenCount
             let scores = try policy.logProbs(of: batch)
-            switch share(of: scores, rows: rows, totals: totals) {
+            switch share(of: scores, stepTask, rows: rows, totals: totals) {
             case let .success(share):
                 loss += share.value
                 metrics.add(share.metrics)
+                memory.merge(share.memory) { $1 }
                 try policy.backward(share.gradient.values)
             case let .failure(error): broken = error.description
             }
@@ -111,6 +119,8 @@ struct TrainingLoop {
         if broken == nil, !norm.isFinite { broken = "the gradient's norm" }
         let rate = schedule.rate(at: state.step)
         if broken == nil {
+            state.memory = memory
+            task.finish(&metrics)
             optimizer.update(policy, learningRate: rate, gradientNorm: norm)
             state.nonfinite = 0
         } else {
@@ -129,7 +139,21 @@ struct TrainingLoop {
         return true
     }
 
-    private func share(of scores: TokenScores, rows: [Int], totals: StepTotals) -> Result<Loss, ObjectiveError> {
+    /// The task with what couples the rows of a step, or of an evaluation.
+    /// - Returns: Nil if cancelled on the way.
+    private func bind(_ task: any TrainingTask, to batches: [[Int]], totals: StepTotals) throws -> Result<any TrainingTask, ObjectiveError>? {
+        guard let coupled = task as? any CoupledTask else { return .success(task) }
+        var surveys: [TokenScores] = []
+        for rows in batches {
+            if isCancelled() { return nil }
+            if let batch = coupled.survey(rows, of: batches) { surveys.append(try policy.scores(of: batch)) }
+        }
+        do throws(ObjectiveError) {
+            return .success(try coupled.bound(to: batches, surveys: surveys, totals: totals, memory: state.memory))
+        } catch { return .failure(error) }
+    }
+
+    private func share(of scores: TokenScores, _ task: any TrainingTask, rows: [Int], totals: StepTotals) -> Result<Loss, ObjectiveError> {
         do throws(ObjectiveError) {
             let share = try task.loss(scores, rows: rows, step: totals)
             guard share.value.isFinite else { throw .notFinite(objective: stage, quantity: "the loss", row: 0) }
@@ -173,19 +197,23 @@ struct TrainingLoop {
     private mutating func evaluate() throws -> Bool {
         guard let evaluation else { return true }
         let totals = (0..<evaluation.rowCount).map { evaluation.totals(of: $0) }.reduce(StepTotals(), +)
+        let batches = stride(from: 0, to: evaluation.rowCount, by: settings.batchSize).map {
+            Array($0..<min(evaluation.rowCount, $0 + settings.batchSize))
+        }
+        guard let bound = try bind(evaluation, to: batches, totals: totals) else { return false }
         var loss = 0.0
         var metrics = Metrics()
-        for start in stride(from: 0, to: evaluation.rowCount, by: settings.batchSize) {
+        for rows in batches {
             if isCancelled() { return false }
-            let rows = Array(start..<min(evaluation.rowCount, start + settings.batchSize))
             let scores = try policy.scores(of: evaluation.batch(rows))
             do throws(ObjectiveError) {
-                let share = try evaluation.loss(scores, rows: rows, step: totals)
+                let share = try bound.get().loss(scores, rows: rows, step: totals)
                 loss += share.value
                 metrics.add(share.metrics)
             } catch { loss = .infinity }
             report(.evaluating(done: rows.last.map { $0 + 1 } ?? 0, rows: evaluation.rowCount))
         }
+        evaluation.finish(&metrics)
         // A loss that is not finite is left out: such an evaluation is never the best.
         let line = ([("loss", loss)] + metrics.means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
         try run.append(.object(JSONObject(
