@@ -65,7 +65,7 @@ public struct PreferenceSettings: StageSettings {
     public var needsReference: Bool { losses.contains(where: \.needsReference) && isReferenceFree != true }
 
     /// What the settings minimise, of pairs.
-    func pairObjective() -> PreferenceObjective {
+    public func pairObjective() -> PreferenceObjective {
         let weights = lossWeights.isEmpty ? losses.map { _ in 1 } : lossWeights
         var objective = PreferenceObjective(zip(losses, weights).map { loss, weight in
             guard case let .pairwise(make) = loss.kind else { preconditionFailure("\(loss.name) is not a loss of pairs") }
@@ -84,7 +84,7 @@ public struct PreferenceSettings: StageSettings {
     }
 
     /// What the settings minimise, of single completions; nil if that is pairs.
-    func unpairedObjective() -> (any UnpairedObjective)? {
+    public func unpairedObjective() -> (any UnpairedObjective)? {
         guard case let .unpaired(make)? = losses.first?.kind else { return nil }
         return make(self)
     }
