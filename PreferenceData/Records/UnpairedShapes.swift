@@ -19,7 +19,7 @@ public struct LabelledCompletion: Sendable, Equatable {
     }
 
     /// One side of a pair.
-    init(_ pair: PreferencePair, chosen: Bool) {
+    public init(_ pair: PreferencePair, chosen: Bool) {
         self.init(
             prompt: pair.prompt, completion: chosen ? pair.chosen : pair.rejected, isDesirable: chosen, origin: pair.origin, shape: pair.shape,
             tools: pair.tools)

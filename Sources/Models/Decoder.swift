@@ -39,7 +39,7 @@ public final class Decoder {
         case let .stored(model): return model.bytes
         case let .transformer(model):
             let layout = model.layout
-            let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head]
+            let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head].compactMap { $0 }
             return matrices.reduce(0) { $0 + $1.rows * $1.columns } * (model.precision == .bf16 ? 2 : 4)
         }
     }
@@ -51,7 +51,7 @@ public final class Decoder {
     /// Logits `[prompts, V]` after the last token of each prompt, whose keys and values go into the cache. Overwritten by the next call.
     func read(_ pack: PromptPack, into cache: DecodingCache) throws -> Matrix {
         switch weights {
-        case let .transformer(model): return model.logits(try model.read(pack, into: cache))
+        case let .transformer(model): return try model.logits(try model.read(pack, into: cache))
         case let .stored(model):
             try check(pack.tokens)
             return model.read(pack, into: cache, config: config, on: compute)
@@ -151,7 +151,7 @@ extension Transformer: StepWeights {
     }
 
     func product(_ linear: StepLinear, _ x: Matrix, into y: Matrix, accumulate: Bool, operand: FloatBuffer, on compute: Compute) {
-        let weight =
+        let weight: PackedLinear? =
             switch linear {
             case let .queryKeyValue(layer): layers[layer].packedQueryKeyValue
             case let .output(layer): layers[layer].packedOutput
@@ -159,6 +159,7 @@ extension Transformer: StepWeights {
             case let .down(layer): layers[layer].packedDown
             case .head: head
             }
+        guard let weight else { preconditionFailure("a step of a model without a language head") }
         weight.decode(x, into: y, accumulate: accumulate, operand: operand, on: compute)
     }
 }

@@ -83,14 +83,14 @@ extension Transformer {
         precondition(gradients.count > 0, "this model was opened without gradients: use scores(of:)")
         pending = nil
         let (kept, final) = try run(batch, keeps: true)
-        let (scores, logSumExp) = score(batch, final)
-        pending = PendingBackward(batch: batch, layers: kept, final: final, logSumExp: logSumExp)
+        let (scores, logSumExp) = try score(batch, final, keeps: true)
+        pending = PendingBackward(batch: batch, layers: kept, final: final, logProbs: scores.logProbs.values, logSumExp: logSumExp)
         return scores
     }
 
     public func scores(of batch: SegmentTree) throws -> TokenScores {
         pending = nil
-        return score(batch, try run(batch, keeps: false).final).scores
+        return try score(batch, try run(batch, keeps: false).final, keeps: false).scores
     }
 
     /// The residual stream after the last layer, and what the backward needs if it `keeps` it.

@@ -3,18 +3,11 @@ import Tensors
 
 // What a model says in full, for checking it against another implementation: training and sampling need less.
 extension Transformer {
-    /// A checkpoint's weights under another configuration, such as one without its rotary scaling.
-    public convenience init(_ checkpoint: Checkpoint, config: ModelConfig, compute: Compute, precision: Precision) throws {
-        try self.init(config, compute: compute, precision: precision, trains: false, recompute: false) { parameter, values in
-            try checkpoint.read(parameter.name, into: values)
-        }
-    }
-
     /// Logits `[T, V]` of one document's tokens, each predicting the one after it.
     public func logits(of tokens: [Int32]) throws -> Matrix {
         var batch = SegmentTree()
         _ = batch.append(tokens)
-        return copied(logits(try run(batch, keeps: false).final))
+        return copied(try logits(try run(batch, keeps: false).final))
     }
 
     /// Logits `[n, V]` from which a decoder takes each token of `continuation`; see `Decoder.logits`.

@@ -15,11 +15,12 @@ typedef struct align_adamw {
     float correction1, correction2;   // 1 - beta1^t, 1 - beta2^t
 } align_adamw;
 
-// A row's running softmax over blocks of the vocabulary: sums of e^(z - top) and of e^(z - top) (z - top).
+// A row's running softmax over blocks of the vocabulary: sums of e^(z - top), of e^(z - top) (z - top), of e^(2 (z - top)) and of z.
 typedef struct align_cross_entropy {
-    double sum, weighted, target_logit;
-    float top;       // start at -INFINITY
-    int32_t argmax;  // lowest index of the largest logit
+    double sum, weighted, squares, logits, target_logit;
+    float top;        // start at -INFINITY
+    int32_t argmax;   // lowest index of the largest logit
+    int64_t columns;  // taken in so far
 } align_cross_entropy;
 
 // One segment's attention: its own rows and the key ranges of its ancestors, root first, its own range last.
@@ -56,10 +57,9 @@ typedef struct align_elementwise {
     void (*scale)(float *x, float factor, size_t n);
     double (*sum_of_squares)(const float *x, size_t n);
     double (*dot)(const float *x, const float *y, size_t n);
-    // Takes one block of a row's logits, columns [first, first + v), into the row's running statistics.
-    void (*cross_entropy_block)(const float *logits, int v, int32_t first, int32_t target, align_cross_entropy *state);
-    // logits <- coefficient * (onehot(target) - softmax) for the same block.
-    void (*cross_entropy_backward)(float *logits, int v, int32_t first, int32_t target, double log_sum_exp, float coefficient);
+    // Takes one block of a row's logits, columns [first, first + v), into the row's running statistics, and returns the
+    // largest. keeps: logits become e^(logit - largest).
+    float (*cross_entropy_block)(float *logits, int v, int32_t first, int32_t target, align_cross_entropy *state, int keeps);
     // g becomes 0.
     void (*adamw)(float *w, float *g, float *m, float *v, size_t n, const align_adamw *step);
     // out rows of the segment for the query heads of kv head `group`; lse [heads][lse_stride] takes log-sum-exp per row.

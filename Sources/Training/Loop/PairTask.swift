@@ -9,10 +9,16 @@ public struct PairTask: TrainingTask {
     public var objective: any PairObjective
     /// The prompt is one segment with two children, computed once; otherwise each side is a root of its own.
     public var sharesPrefixes: Bool
+    /// Whether `reference` is of a model, and not zeros.
+    public var isReferenced: Bool
 
-    public init(rows: [PairRow], reference: [(chosen: Double, rejected: Double)], objective: any PairObjective, sharesPrefixes: Bool = true) {
+    public init(
+        rows: [PairRow], reference: [(chosen: Double, rejected: Double)], objective: any PairObjective, sharesPrefixes: Bool = true,
+        isReferenced: Bool = true
+    ) {
         precondition(rows.count == reference.count, "\(rows.count) pairs, \(reference.count) references")
         (self.rows, self.reference, self.objective, self.sharesPrefixes) = (rows, reference, objective, sharesPrefixes)
+        self.isReferenced = isReferenced
     }
 
     public var rowCount: Int { rows.count }
@@ -46,7 +52,8 @@ public struct PairTask: TrainingTask {
     }
 
     public func loss(_ scores: TokenScores, rows indices: [Int], step: StepTotals) throws(ObjectiveError) -> Loss {
-        let inputs = PairLogProbs(logProbs: scores.logProbs, reference: references(of: indices))
+        let inputs = PairLogProbs(
+            logProbs: scores.logProbs, reference: references(of: indices), logSumSquares: objective.needsSumSquares ? scores.logSumSquares : nil)
         var loss = try objective(inputs, step: step)
         recordTokens(of: scores, pairs: indices.count, into: &loss)
         return loss
@@ -58,7 +65,14 @@ public struct PairTask: TrainingTask {
         loss.metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
         loss.metrics.record(
             "mean_token_accuracy", sum: Double(scores.isArgmax[..<chosenTokens].count { $0 }), count: Double(chosenTokens))
+        guard scores.meanLogits.count == scores.logProbs.values.count else { return }
+        for (name, logits) in [("chosen", scores.meanLogits[..<chosenTokens]), ("rejected", scores.meanLogits[chosenTokens...])] {
+            loss.metrics.record("logits/" + name, sum: logits.reduce(0, +), count: Double(logits.count))
+        }
     }
+
+    /// Without a reference, rewards are log-probs, which are negative in themselves.
+    public func displacement(_ metrics: Metrics) -> Double? { isReferenced ? metrics["rewards/chosen"] : nil }
 
     public func record(of row: Int) -> JSON {
         func ids(_ tokens: [Int32]) -> JSON { .array(tokens.map { .integer(Int($0)) }) }
@@ -78,11 +92,15 @@ extension PairTask: CoupledTask {
         guard !surveys.isEmpty else { return self }
         // All chosen rows of the step, then all rejected ones.
         let halves = surveys.map { $0.logProbs.rows / 2 }
-        let whole = [0, 1].flatMap { side in
-            zip(surveys, halves).flatMap { scores, half in (0..<half).map { Array(scores.logProbs[side * half + $0]) } }
+        func whole(_ values: (TokenScores) -> Ragged) -> Ragged {
+            Ragged(rows: [0, 1].flatMap { side in
+                zip(surveys, halves).flatMap { scores, half in (0..<half).map { Array(values(scores)[side * half + $0]) } }
+            })
         }
         let indices = step.flatMap { $0 }
-        let loss = try objective(PairLogProbs(logProbs: Ragged(rows: whole), reference: references(of: indices)), step: totals)
+        let squares = objective.needsSumSquares ? whole { Ragged(values: $0.logSumSquares, offsets: $0.logProbs.offsets) }.values : nil
+        let inputs = PairLogProbs(logProbs: whole(\.logProbs), reference: references(of: indices), logSumSquares: squares)
+        let loss = try objective(inputs, step: totals)
         return PartOfStep(task: self, loss: loss, place: Dictionary(uniqueKeysWithValues: indices.enumerated().map { ($1, $0) }))
     }
 

@@ -16,6 +16,8 @@ struct TrainingLoop {
     let run: RunDirectory
     /// Writes the policy's weights as a Hugging Face folder.
     let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
+    /// Set if the reference moves.
+    let reference: MovingReference?
     let report: (StageEvent) -> Void
     let isCancelled: () -> Bool
 
@@ -25,12 +27,14 @@ struct TrainingLoop {
     let totalSteps: Int
     private var order: BatchOrder
     private var clock = LoopClock()
+    private var watch = ChosenWatch()
 
     init(
         stage: String, settings: TrainingSettings, task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy,
         optimizer: AdamW, run: RunDirectory, state: LoopState, saveWeights: @escaping (_ dtype: String, _ folder: String) throws -> Void,
-        report: @escaping (StageEvent) -> Void, isCancelled: @escaping () -> Bool
+        reference: MovingReference? = nil, report: @escaping (StageEvent) -> Void, isCancelled: @escaping () -> Bool
     ) {
+        self.reference = reference
         self.stage = stage
         self.settings = settings
         self.task = task
@@ -111,7 +115,7 @@ struct TrainingLoop {
                 loss += share.value
                 metrics.add(share.metrics)
                 memory.merge(share.memory) { $1 }
-                try policy.backward(share.gradient.values)
+                try policy.backward(share.scoreGradient)
             case let .failure(error): broken = error.description
             }
         }
@@ -122,6 +126,7 @@ struct TrainingLoop {
             state.memory = memory
             task.finish(&metrics)
             optimizer.update(policy, learningRate: rate, gradientNorm: norm)
+            reference?.follow(policy, step: state.step + 1)
             state.nonfinite = 0
         } else {
             optimizer.clearGradients(of: policy)
@@ -135,6 +140,7 @@ struct TrainingLoop {
             try refuse(batches.flatMap { $0 }, because: broken)
         } else if state.step % settings.logSteps == 0 || state.step == totalSteps {
             try log(loss: loss, norm: norm, rate: rate, metrics: metrics)
+            if let warning = watch.step(task.displacement(metrics)) { report(.notice(warning)) }
         }
         return true
     }
@@ -142,6 +148,13 @@ struct TrainingLoop {
     /// The task with what couples the rows of a step, or of an evaluation.
     /// - Returns: Nil if cancelled on the way.
     private func bind(_ task: any TrainingTask, to batches: [[Int]], totals: StepTotals) throws -> Result<any TrainingTask, ObjectiveError>? {
+        var task = task
+        if let reference, let referenced = task as? any ReferencedTask {
+            for rows in batches {
+                if isCancelled() { return nil }
+                task = try (task as? any ReferencedTask ?? referenced).referenced(by: reference.scores(of: task.batch(rows)), rows: rows)
+            }
+        }
         guard let coupled = task as? any CoupledTask else { return .success(task) }
         var surveys: [TokenScores] = []
         for rows in batches {
@@ -228,6 +241,7 @@ struct TrainingLoop {
             state.evaluationsSinceBest += 1
         }
         report(.evaluation(step: state.step, metrics: line, isBest: isBest))
+        if let warning = watch.evaluation(before: state.before["eval_logps/chosen"], now: state.last["eval_logps/chosen"]) { report(.notice(warning)) }
         return true
     }
 
@@ -246,6 +260,7 @@ struct TrainingLoop {
             try saveWeights("F32", folder)
             try DurableFiles.makeFolder(folder + "/training")
             try OptimizerFile.save(optimizer, to: folder + "/" + RunDirectory.optimizerName)
+            try reference?.save(to: folder + "/" + RunDirectory.referenceName)
             try DurableFiles.replace(folder + "/" + RunDirectory.stateName, with: Array((state.json.text(pretty: true) + "\n").utf8))
         }
         report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))

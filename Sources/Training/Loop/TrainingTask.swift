@@ -13,10 +13,13 @@ public protocol TrainingTask: Sendable {
     func record(of row: Int) -> JSON
     /// Adds metrics that follow from those of a whole step or evaluation.
     func finish(_ metrics: inout Metrics)
+    /// How far a step's chosen completions lie above their reference, as a reward; nil where there is neither.
+    func displacement(_ metrics: Metrics) -> Double?
 }
 
 extension TrainingTask {
     public func finish(_ metrics: inout Metrics) {}
+    public func displacement(_ metrics: Metrics) -> Double? { nil }
 }
 
 /// Supervised examples under cross-entropy; each is a root of the batch, so that packing them pads nothing.

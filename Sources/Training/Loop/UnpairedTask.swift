@@ -126,6 +126,10 @@ public struct UnpairedTask: CoupledTask {
         case .mismatchedKL: loss.record("kl", objective.anchor)
         }
         loss.metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
+        for (row, isDesirable) in inputs.labels.enumerated() where scores.meanLogits.count == scores.logProbs.values.count {
+            let logits = scores.meanLogits[scores.logProbs.range(row)]
+            loss.metrics.record(isDesirable ? "logits/chosen" : "logits/rejected", sum: logits.reduce(0, +), count: Double(logits.count))
+        }
         // How often a desirable completion has a positive reward and an undesirable one a negative one.
         for (row, isDesirable) in inputs.labels.enumerated() {
             let reward = objective.beta * (scores.logProbs.sum(row) - inputs.reference[row])
@@ -144,6 +148,8 @@ public struct UnpairedTask: CoupledTask {
             metrics.record("rewards/margins", sum: chosen - rejected, count: 1)
         }
     }
+
+    public func displacement(_ metrics: Metrics) -> Double? { metrics["rewards/chosen"] }
 
     public func record(of row: Int) -> JSON {
         func ids(_ tokens: [Int32]) -> JSON { .array(tokens.map { .integer(Int($0)) }) }

@@ -22,7 +22,10 @@ public struct PreferenceLoss: Sendable {
     ) -> PreferenceLoss {
         var knobs: [(String, JSON)] = [("beta", .number(beta))] + own.map { ($0.key, $0.value) }
         if Loss.takesDivergence { knobs += [("f-divergence", "reverse_kl"), ("f-alpha", 0.5)] }
-        if reference { knobs += [("reference-free", false), ("ld-alpha", 1), ("wpo", false), ("nll-coefficient", 0)] }
+        if reference {
+            knobs += [("reference-free", false), ("ld-alpha", 1), ("wpo", false), ("nll-coefficient", 0), ("sync-ref-model", false)]
+            knobs += [("ref-mixup-alpha", 0.6), ("ref-sync-steps", 512)]
+        }
         return PreferenceLoss(name: type.name, kind: .pairwise(make), knobs: knobs, needsReference: reference)
     }
 

@@ -27,6 +27,7 @@ public struct PreferenceOptimization: Stage {
         let source = try context.model(training)
         let data = try prepare(source, context)
         context.report(.preflight(data.preflight))
+        if let advice = data.advice { context.report(.notice(advice)) }
 
         let reference = try settings.referenceModel.map { try context.openModel($0, training) } ?? source
         let identity = settings.needsReference ? try reference.identity() : nil
@@ -36,13 +37,24 @@ public struct PreferenceOptimization: Stage {
             inputs: [("model", .string(modelHash))] + (identity.map { [("reference", .string($0.model))] } ?? [])
                 + [("data", .string(data.hash)), ("held-out", .string(data.heldOutHash))],
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
-                + (identity.map { [["role": "reference", "path": .string(reference.path), "hash": .string($0.model)]] } ?? [])
+                + (identity.map { [["role": "reference", "path": .string(reference.path), "hash": .string($0.model)]] } ?? []),
+            comparisons: data.comparisons
         )
         if let outcome = run.outcome { return outcome }
 
         guard let identity else {
             let tasks = data.tasks(nil)
             return try run.train(tasks.training, evaluation: tasks.evaluation, policy: run.loadPolicy())
+        }
+
+        if settings.movesReference == true {
+            let policy = try run.loadPolicy()
+            let moved = try run.checkpoint.map { try context.openModel($0 + "/" + RunDirectory.referenceName, training) } ?? reference
+            let moving = try MovingReference(
+                moved.load(false), source: moved, following: policy, mixture: settings[\.referenceMixture], interval: settings[\.referenceInterval],
+                compute: context.compute)
+            let tasks = data.tasks(nil)
+            return try run.train(tasks.training, evaluation: tasks.evaluation, policy: policy, reference: moving)
         }
 
         let wanted = data.referenceRows(for: training)

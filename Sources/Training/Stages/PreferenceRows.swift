@@ -4,6 +4,10 @@ import PreferenceData
 /// The rows that preference optimisation trains on, and what their reference is asked for.
 protocol PreferenceRows {
     var preflight: Preflight { get }
+    /// Ids of the store's comparisons that the rows were made of.
+    var comparisons: [String] { get }
+    /// Something about the data that whoever trains on it should know; nil: nothing.
+    var advice: String? { get }
     /// Of the training rows' tokens, and of those held out.
     var hash: String { get }
     var heldOutHash: String { get }
@@ -13,20 +17,35 @@ protocol PreferenceRows {
     func tasks(_ reference: ReferenceLogProbs?) -> (training: any TrainingTask, evaluation: (any TrainingTask)?)
 }
 
-extension StageData {
-    /// Reads and encodes the files of a stage, and splits off what is held out.
-    init<Record: Sendable>(
-        _ files: [String], _ settings: TrainingSettings, on context: StageContext,
-        reading: ([String]) throws -> (rows: [Record], preflight: Preflight), origin: (Record) -> String,
-        encoding: (Record) throws -> RowEncoder.Encoded<Row>
-    ) throws {
+/// How the records of preference files and of the store become rows.
+private struct Reading<Record: Sendable, Row: TokenRow> {
+    let settings: PreferenceSettings
+    let context: StageContext
+    var read: ([String]) throws -> (rows: [Record], preflight: Preflight)
+    /// What pairs of the store are trained on as.
+    var records: ([PreferencePair]) -> [Record]
+    var origin: (Record) -> String
+    var encode: (Record) throws -> RowEncoder.Encoded<Row>
+
+    /// Rows of the files, or of the store where none is named; what is held out is split off.
+    func stageData() throws -> (data: StageData<Row>, comparisons: [String]) {
+        let training = settings.training
         func rows(_ files: [String]) throws -> PreparedRows<Row> {
-            let read = try reading(files)
+            let read = try self.read(files)
             var prepared = PreparedRows<Row>(preflight: read.preflight)
-            try prepared.encode(read.rows, skipsBadRows: settings.onBadRow == .skip, on: context.compute, origin: origin, encoding)
+            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: origin, encode)
             return prepared
         }
-        try self.init(rows(files), held: settings.evalData.isEmpty ? nil : rows(settings.evalData), settings: settings)
+        var stored: StoredPairs<Row>?
+        if settings.pairs.isEmpty {
+            let run = context.resumes ? try? RunDirectory.record(at: context.runPath)["id"]?.string : nil
+            stored = try context.pairs.map {
+                try StoredPairs($0, split: settings.split, run: run, settings: training, on: context, records: records, origin: origin, encoding: encode)
+            }
+            guard let stored, !stored.ids.isEmpty else { throw TrainingError.noPairs(split: settings.split) }
+        }
+        let data = try StageData(stored?.prepared ?? rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
+        return (data, stored?.ids ?? [])
     }
 }
 
@@ -38,17 +57,22 @@ private func checked<Row>(_ encoded: RowEncoder.Encoded<Row>, _ counts: (Row) ->
     return dropped
 }
 
+extension PreferenceRows {
+    var advice: String? { nil }
+}
+
 /// Preference pairs.
 struct PairedRows: PreferenceRows {
     private let settings: PreferenceSettings
     private var data: StageData<PairRow>
+    let comparisons: [String]
 
     init(_ settings: PreferenceSettings, _ source: ModelSource, _ context: StageContext) throws {
         self.settings = settings
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
-        data = try StageData(
-            settings.pairs, training, on: context, reading: { try RecordReading.pairs($0, settings: training) }, origin: { $0.origin.place }
+        let reading = Reading<PreferencePair, PairRow>(
+            settings: settings, context: context, read: { try RecordReading.pairs($0, settings: training) }, records: { $0 }, origin: { $0.origin.place }
         ) { pair in
             var encoded = try encoder.encode(pair)
             guard settings.masksFormat, let row = encoded.row else { return encoded }
@@ -58,6 +82,7 @@ struct PairedRows: PreferenceRows {
                 [scoredTokens($0.chosen, $0.chosenMask, after: $0.prompt), scoredTokens($0.rejected, $0.rejectedMask, after: $0.prompt)]
             }
         }
+        (data, comparisons) = try reading.stageData()
         let sharesPrefixes = settings.sharesPrefixes
         data.describe(
             stage: PreferenceOptimization.name, source: source, settings: training, template: encoder.templateDescription(training)
@@ -90,7 +115,7 @@ struct PairedRows: PreferenceRows {
         let pairs = data.rows + data.heldOut
         let sums = reference?.sums(of: pairs, tailWeight: objective.tailWeight) ?? pairs.map { _ in (0, 0) }
         func task(_ rows: [PairRow], _ sums: some Sequence<(chosen: Double, rejected: Double)>) -> PairTask {
-            PairTask(rows: rows, reference: Array(sums), objective: objective, sharesPrefixes: settings.sharesPrefixes)
+            PairTask(rows: rows, reference: Array(sums), objective: objective, sharesPrefixes: settings.sharesPrefixes, isReferenced: settings.needsReference)
         }
         return (
             task(data.rows, sums.prefix(data.rows.count)), data.heldOut.isEmpty ? nil : task(data.heldOut, sums.suffix(data.heldOut.count))
@@ -102,19 +127,24 @@ struct PairedRows: PreferenceRows {
 struct UnpairedRows: PreferenceRows {
     private let settings: PreferenceSettings
     private var data: StageData<UnpairedRow>
+    let comparisons: [String]
 
     init(_ settings: PreferenceSettings, _ source: ModelSource, _ context: StageContext) throws {
         self.settings = settings
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
-        data = try StageData(
-            settings.pairs, training, on: context, reading: { try RecordReading.completions($0, settings: training) }, origin: { $0.origin.place }
+        maxLength = encoder.maxLength
+        let reading = Reading<LabelledCompletion, UnpairedRow>(
+            settings: settings, context: context, read: { try RecordReading.completions($0, settings: training) },
+            records: { pairs in pairs.map { LabelledCompletion($0, chosen: true) } + pairs.map { LabelledCompletion($0, chosen: false) } },
+            origin: { $0.origin.place }
         ) { completion in
             var encoded = try encoder.encode(completion)
             guard settings.masksFormat, let row = encoded.row else { return encoded }
             encoded.row?.mask = encoder.contentMask(row.completion)
             return checked(encoded) { [scoredTokens($0.completion, $0.mask, after: $0.prompt)] }
         }
+        (data, comparisons) = try reading.stageData()
         data.describe(
             stage: PreferenceOptimization.name, source: source, settings: training, template: encoder.templateDescription(training)
         ) { rows in
@@ -135,7 +165,17 @@ struct UnpairedRows: PreferenceRows {
     var hash: String { PreparedRows.hash(data.rows) }
     var heldOutHash: String { PreparedRows.hash(data.heldOut) }
 
-    private var maxLength: Int { settings.training.maxLength }
+    /// As far as settings and the model allow.
+    private let maxLength: Int
+
+    /// KTO's authors: λ_D·n_D/(λ_U·n_U) is to lie in [1, 4/3].
+    var advice: String? {
+        let (good, all) = (data.rows.count(where: \.isDesirable), data.rows.count)
+        let ratio = (settings.desirableWeight ?? 1) * Double(good) / ((settings.undesirableWeight ?? 1) * Double(all - good))
+        guard !(ratio >= 1 && ratio <= 4.0 / 3) else { return nil }
+        return "\(good) of \(all) completions are desirable; with their weights that is \(Float(ratio)) to 1, between 1 and 1.33 is advised: "
+            + "set --desirable-weight or --undesirable-weight"
+    }
 
     private var isAnchoredOnKL: Bool {
         guard let objective = settings.unpairedObjective(), case .mismatchedKL = type(of: objective).anchoring else { return false }

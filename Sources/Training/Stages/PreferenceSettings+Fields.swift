@@ -7,12 +7,14 @@ extension PreferenceSettings {
     static var lossNames: String { "one of \(PreferenceLoss.all.map(\.name).joined(separator: ", ")), or several with commas between" }
 
     private static let dataFields: [SettingField<PreferenceSettings>] = [
-        .list("pairs", \.pairs, placeholder: "FILE", group: "Preference", aliases: ["dataset_name", "dataset", "data"], isRequired: true,
-            help: "preference pairs (kto: or single completions with labels): JSON lines or a JSON array, gzipped or not; FILE:2 counts a file twice"),
+        .list("pairs", \.pairs, placeholder: "FILE", group: "Preference", aliases: ["dataset_name", "dataset"],
+            help: "preference pairs (kto: or single completions with labels): JSON lines or a JSON array, gzipped or not; FILE:2 counts a file twice; without any, those of the store"),
+        .text("split", \.split, placeholder: "NAME", group: "Preference",
+            help: "the store's pairs of this split; without it those of train and of no split"),
         .text("ref-model", \.referenceModel, placeholder: "PATH", group: "Preference", aliases: ["ref_model_name_or_path"],
             help: "frozen reference; the model itself, before training, if absent"),
         .flag("mask-format-tokens", \.masksFormat, group: "Preference",
-            help: "leave special tokens, and what the template puts after the last of them, out of the log-probs of both sides"),
+            help: "leave special tokens, and white space after the last of them, out of the log-probs of both sides"),
         .flag("no-prefix-sharing", \.sharesPrefixes, inverted: true, group: "Preference",
             help: "compute each pair's prompt twice, once for either side: the same result, slower"),
     ]
@@ -22,7 +24,7 @@ extension PreferenceSettings {
             name: "loss", kind: .text, placeholder: "NAME[,NAME]", help: "what is minimised, \(lossNames); sigmoid is DPO", aliases: ["loss_type"],
             group: "Preference", isRequired: false, expected: lossNames, read: { .string($0.loss) },
             write: { settings, value in
-                let names = value.string.map(split) ?? value.array?.compactMap(\.string) ?? []
+                let names = value.string.map(parts) ?? value.array?.compactMap(\.string) ?? []
                 guard !names.isEmpty, names.count == value.array?.count ?? names.count, Set(names).count == names.count else { return false }
                 guard names.allSatisfy({ PreferenceLoss.named($0) != nil }) else { return false }
                 settings.loss = names.joined(separator: ",")
@@ -33,7 +35,7 @@ extension PreferenceSettings {
             isRequired: false, expected: "numbers with commas between, one a loss", read: { .array($0.lossWeights.map { .number($0) }) },
             write: { settings, value in
                 let numbers: [Double?]
-                if let text = value.string { numbers = split(text).map { Double($0) } } else if let array = value.array {
+                if let text = value.string { numbers = parts(text).map { Double($0) } } else if let array = value.array {
                     numbers = array.map(\.double)
                 } else {
                     return false
@@ -55,6 +57,17 @@ extension PreferenceSettings {
             help: "weight of the tokens that only the longer side has (LD-DPO)"),
         flag("wpo", \.weighsPairs, aliases: ["use_weighting"], help: "weigh pairs by how likely the policy is to write them (WPO)"),
         flag("reference-free", \.isReferenceFree, aliases: [], help: "take a uniform reference: none is computed"),
+        flag("sync-ref-model", \.movesReference, aliases: [],
+            help: "let the reference follow the policy (TR-DPO): its log-probs are then computed in every step"),
+        number("ref-mixup-alpha", \.referenceMixture, aliases: ["ref_model_mixup_alpha"], expected: "a share in (0, 1]", where: { $0 > 0 && $0 <= 1 },
+            help: "share of the policy's weights that a moving reference takes over"),
+        knob("ref-sync-steps", .integer, "N", aliases: ["ref_model_sync_steps"], expected: "an integer of at least 1",
+            help: "optimizer steps between two moves of the reference", read: { $0.referenceInterval.map { .integer($0) } ?? .null }
+        ) {
+            guard $1.isNull || ($1.int ?? 0) >= 1 else { return false }
+            $0.referenceInterval = $1.int
+            return true
+        },
         choice("f-divergence", \.divergence, aliases: ["f_divergence_type"], help: "how distance from the reference is measured"),
         number("f-alpha", \.divergenceAlpha, aliases: ["f_alpha_divergence_coef"], expected: "a number", where: { _ in true },
             help: "α of alpha_divergence"),

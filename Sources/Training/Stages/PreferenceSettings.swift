@@ -9,6 +9,7 @@ public struct PreferenceSettings: StageSettings {
     }
 
     public var pairs: [String] = []
+    public var split: String?
     public var referenceModel: String?
     /// Names of `PreferenceLoss.all`, with commas between.
     public var loss = DPO.name
@@ -30,6 +31,9 @@ public struct PreferenceSettings: StageSettings {
     public var weighsPairs: Bool?
     public var nllCoefficient: Double?
     public var isReferenceFree: Bool?
+    public var movesReference: Bool?
+    public var referenceMixture: Double?
+    public var referenceInterval: Int?
 
     public var masksFormat = false
     public var sharesPrefixes = true
@@ -41,8 +45,8 @@ public struct PreferenceSettings: StageSettings {
     /// The defaults with another loss.
     public init(loss: String) { self.loss = loss }
 
-    public var losses: [PreferenceLoss] { Self.split(loss).compactMap(PreferenceLoss.named) }
-    static func split(_ names: String) -> [String] { names.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }
+    public var losses: [PreferenceLoss] { Self.parts(loss).compactMap(PreferenceLoss.named) }
+    static func parts(_ names: String) -> [String] { names.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }
 
     /// A setting that the loss takes.
     subscript<Value>(path: KeyPath<PreferenceSettings, Value?>) -> Value {
@@ -92,7 +96,13 @@ public struct PreferenceSettings: StageSettings {
     public func validate() throws(SettingError) {
         try checkRequired()
         try training.validate()
-        let names = Self.split(loss)
+        if split != nil, !pairs.isEmpty {
+            throw .conflict(settings: ["split", "pairs"], reason: "splits are of the store's pairs, not of a file's")
+        }
+        if !sharesPrefixes, losses.contains(where: \.isUnpaired) {
+            throw .conflict(settings: ["no-prefix-sharing", "loss"], reason: "\(loss) is of single completions, which share no prompt")
+        }
+        let names = Self.parts(loss)
         if let name = names.first(where: { PreferenceLoss.named($0) == nil }) {
             throw .badValue(setting: "loss", found: name, expected: Self.lossNames)
         }
@@ -114,6 +124,12 @@ public struct PreferenceSettings: StageSettings {
         }
         if referenceModel != nil && !needsReference {
             throw .conflict(settings: ["ref-model", isReferenceFree == true ? "reference-free" : "loss"], reason: "no reference is used")
+        }
+        if movesReference == true && isReferenceFree == true {
+            throw .conflict(settings: ["sync-ref-model", "reference-free"], reason: "without a reference there is none to move")
+        }
+        if movesReference != true, (referenceMixture ?? 0.6) != 0.6 || (referenceInterval ?? 512) != 512 {
+            throw .conflict(settings: ["ref-mixup-alpha", "ref-sync-steps", "sync-ref-model"], reason: "the reference moves only with --sync-ref-model")
         }
         if losses.contains(where: { $0.name == KTO.name }), training.batchSize * training.accumulationSteps == 1 {
             throw .conflict(
@@ -139,6 +155,6 @@ public struct PreferenceSettings: StageSettings {
     /// Values that change nothing, so that a configuration which spells them out goes with every loss.
     private static let neutral: [(setting: String, value: JSON)] = [
         ("label-smoothing", .number(0)), ("f-divergence", "reverse_kl"), ("reference-free", false), ("ld-alpha", .number(1)), ("wpo", false),
-        ("nll-coefficient", .number(0)), ("desirable-weight", .number(1)), ("undesirable-weight", .number(1)), ("ipo-norm", "mean"),
+        ("nll-coefficient", .number(0)), ("sync-ref-model", false), ("ref-mixup-alpha", .number(0.6)), ("ref-sync-steps", .integer(512)), ("desirable-weight", .number(1)), ("undesirable-weight", .number(1)), ("ipo-norm", "mean"),
     ]
 }

@@ -49,6 +49,7 @@ func clippedSurrogate(
     let bounded = min(ratio, limit ?? .infinity)
     let (free, clipped) = (bounded * advantage, min(max(ratio, 1 - low), 1 + high) * advantage)
     let isOut = (bounded < 1 - low && advantage < 0) || (bounded > 1 + high && advantage > 0)
-    let moves = free <= clipped && bounded == ratio
+    // Either side moves with the ratio only inside its own bounds.
+    let moves = free <= clipped ? bounded == ratio : ratio > 1 - low && ratio < 1 + high
     return (-min(free, clipped), moves ? -ratio * advantage : 0, isOut)
 }
