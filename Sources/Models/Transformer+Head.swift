@@ -96,7 +96,8 @@ extension Transformer {
             for chunk in rowChunks(rows) {
                 let targets = Array(batch.targets[chunk])
                 let backward = CrossEntropyBackward(
-                    targets: targets, logProbs: Array(pending.logProbs[chunk]), logSumExp: Array(pending.logSumExp[chunk]), coefficients: gradient[chunk].map { $0 / batch.temperature })
+                    targets: targets, logProbs: Array(pending.logProbs[chunk]), logSumExp: Array(pending.logSumExp[chunk]),
+                    coefficients: gradient[chunk].map { $0 / batch.temperature })
                 for block in vocabularyBlocks {
                     let isKept = chunk.upperBound <= keptRows
                     let (dLogits, tops) = exponentials(chunk, block, isKept: isKept)

@@ -10,12 +10,12 @@ public struct CrossEntropy: Sendable {
 
     private var states: [align_cross_entropy]
     private let targets: [Int32]
-    private let temperature: Double
+    private let scale: Float
 
     /// - Parameter temperature: Divides the logits.
     public init(targets: [Int32], temperature: Double = 1) {
-        precondition(temperature > 0, "a temperature of \(temperature)")
-        (self.targets, self.temperature) = (targets, temperature)
+        self.targets = targets
+        scale = Float(1 / temperature)
         var empty = align_cross_entropy()
         empty.top = -.infinity
         empty.argmax = -1
@@ -30,12 +30,12 @@ public struct CrossEntropy: Sendable {
     public mutating func collect(rows: Range<Int>, first: Int, tops: Matrix? = nil, on compute: Compute, _ product: ((PackedLinear.Piece) -> Void) -> Void) {
         precondition(rows.upperBound <= targets.count, "rows \(rows) of \(targets.count)")
         let table = compute.path.elementwise
-        let (targets, inverse) = (targets, Float(1 / temperature))
+        let (targets, scale) = (targets, scale)
         states.withUnsafeMutableBufferPointer { states in
             guard let states = states.baseAddress else { return }
             product { piece in
                 for (i, row) in piece.rows.enumerated() {
-                    if inverse != 1 { table.pointee.scale(piece.values + i * piece.stride, inverse, piece.columns.count) }
+                    if scale != 1 { table.pointee.scale(piece.values + i * piece.stride, scale, piece.columns.count) }
                     let top = table.pointee.cross_entropy_block(piece.values + i * piece.stride, Int32(piece.columns.count),
                         Int32(first + piece.columns.lowerBound), targets[rows.lowerBound + row], states + rows.lowerBound + row, tops == nil ? 0 : 1)
                     if let tops { tops.pointer[row * tops.stride + piece.columns.lowerBound / Self.pieces.columns] = top }
