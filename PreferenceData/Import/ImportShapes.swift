@@ -33,7 +33,7 @@ struct ImportShape: Sendable {
         ImportShape(.responseWinner, .judgments, { $0.has("response_a", "response_b", "winner") }, VoteShapes.responseWinner),
         ImportShape(.tree, .rankings, { $0["prompt"]?["replies"] != nil }, TreeShapes.tree),
         ImportShape(.candidates, .rankings, { ($0["completions"] ?? $0["responses"])?.array != nil }, CandidateShapes.read),
-        ImportShape(.completionLabel, .labels, isLabelled, CandidateShapes.label),
+        ImportShape(.labelledCompletion, .labels, isLabelled, CandidateShapes.label),
         ImportShape(.completionScore, .scores, isScored, CandidateShapes.score),
         ImportShape(.instances, .examples, { $0.has("instruction", "instances") }, TreeShapes.instances),
         ImportShape(.promptCompletion, .examples, isSupervised, example),

@@ -19,20 +19,23 @@ extension PreferenceStore: PairSource {
 }
 
 /// Token rows of the store's pairs, and the ids of the comparisons behind them.
-struct StoredPairs {
-    var prepared = PreparedRows<PairRow>()
+struct StoredPairs<Row: TokenRow> {
+    var prepared = PreparedRows<Row>()
     /// Of all comparisons that were read, those that were dropped among them.
     var ids: [String] = []
 
-    /// - Parameter run: Given, its comparisons and no others.
-    init(_ source: any PairSource, split: String?, run: String?, settings: TrainingSettings, encoder: RowEncoder, context: StageContext) throws {
+    /// - Parameters:
+    ///   - run: Given, its comparisons and no others.
+    ///   - records: What a batch of pairs is trained on as.
+    init<Record: Sendable>(
+        _ source: any PairSource, split: String?, run: String?, settings: TrainingSettings, on context: StageContext,
+        records: ([PreferencePair]) -> [Record], origin: (Record) -> String, encoding: (Record) throws -> RowEncoder.Encoded<Row>
+    ) throws {
         var shapes: [RecordShape: Int] = [:]
         func take(_ rows: [(id: String, pair: PreferencePair)]) throws {
             for row in rows { shapes[row.pair.shape, default: 0] += 1 }
             ids += rows.map(\.id)
-            try prepared.encode(rows.map(\.pair), skipsBadRows: settings.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }) {
-                try encoder.encode($0)
-            }
+            try prepared.encode(records(rows.map(\.pair)), skipsBadRows: settings.onBadRow == .skip, on: context.compute, origin: origin, encoding)
         }
         if let run { try source.pairs(ofRun: run, take) }
         if ids.isEmpty { try source.pairs(in: split.map { .named($0) } ?? .trainable, take) }
