@@ -98,6 +98,13 @@ public final class Socket: ByteStream, @unchecked Sendable {
         return poll(&request, 1, 0) != 0
     }
 
+    /// Whether the other side has ended the connection; what it sent before stays to be read.
+    public var isEnded: Bool {
+        var byte: UInt8 = 0
+        let count = recv(descriptor, &byte, 1, Int32(MSG_PEEK.rawValue) | Int32(MSG_DONTWAIT.rawValue))
+        return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)
+    }
+
     public func read(into buffer: UnsafeMutableRawBufferPointer, by deadline: Deadline) throws(StreamFault) -> Int {
         while true {
             let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)

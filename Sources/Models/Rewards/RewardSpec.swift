@@ -78,6 +78,7 @@ public struct RewardSpec: Sendable, Equatable {
         let known = try kind.options(body, spec) + ["clip"]
         var (argument, pairs) = options(body, known: known)
         if kind.takesArgument, argument.isEmpty { throw .badSpec(spec: spec, found: "\(kind.name) without an argument", expected: kind.form) }
+        if !kind.takesArgument, !argument.isEmpty { throw .badSpec(spec: spec, found: "\(kind.name) with \"\(argument)\"", expected: "\(kind.form) alone") }
         var range: ClosedRange<Double>?
         if let last = pairs.last(where: { $0.name == "clip" }) { range = try Self.range(Substring(last.value), spec: spec) }
         pairs.removeAll { $0.name == "clip" }
