@@ -5,7 +5,7 @@ import Tensors
 /// A decoder-only transformer, one for all families: the architecture is data in `ModelConfig`.
 ///
 ///     x ← E[token];   per layer: x += Wo·attention(norm₁ x);   x += Wd·(act(Wg·norm₂ x) ∘ Wu·norm₂ x)
-///     log π(token) = log softmax(W_head · norm x)
+///     log π(token) = log softmax(W_head · norm x);   score = W_score · norm x, of a model with a score head
 ///
 /// Weights, gradients and sums are fp32; matrix products take bf16 operands under `.bf16` and accumulate in fp32.
 /// A row's bits depend on its own chain of tokens alone: not on the pack, the batch or the number of threads.
@@ -26,8 +26,11 @@ public final class Transformer: TrainablePolicy {
     let layers: [Layer]
     let embedding: Matrix
     let finalNorm: Matrix
-    let head: PackedLinear
-    let headWeight: Matrix
+    /// The language head; nil for a model that only scores.
+    let head: PackedLinear?
+    let headWeight: Matrix?
+    /// The score head `[outputs, d]`, multiplied in fp32 whatever the precision.
+    let scoreHead: Matrix?
     private(set) var rope: RotaryTable
     var workspace = Workspace()
     /// What the last `logProbs` left for `backward`.
@@ -36,11 +39,19 @@ public final class Transformer: TrainablePolicy {
 
     /// Reads a checkpoint's weights.
     /// - Parameters:
+    ///   - config: Another configuration than the checkpoint's, such as one with a score head.
     ///   - trains: Whether gradients are allocated.
     ///   - recompute: Activation checkpointing: memory for one layer, a third more work.
+    ///   - fillHead: Writes a score head that the checkpoint does not have, or whose weights are not to be used.
     /// - Throws: `CheckpointError` for weights that cannot be read, `ModelError` for an architecture this build does not run.
-    public convenience init(_ checkpoint: Checkpoint, compute: Compute, precision: Precision, trains: Bool = true, recompute: Bool = false) throws {
-        try self.init(checkpoint.config, compute: compute, precision: precision, trains: trains, recompute: recompute) { parameter, values in
+    public convenience init(
+        _ checkpoint: Checkpoint, config: ModelConfig? = nil, compute: Compute, precision: Precision, trains: Bool = true, recompute: Bool = false,
+        fillHead: ((ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void)? = nil
+    ) throws {
+        let config = config ?? checkpoint.config
+        let heads = Set(config.scoreHeads.map(\.name))
+        try self.init(config, compute: compute, precision: precision, trains: trains, recompute: recompute) { parameter, values in
+            if let fillHead, heads.contains(parameter.name) { return try fillHead(parameter, values) }
             try checkpoint.read(parameter.name, into: values)
         }
     }
@@ -75,8 +86,9 @@ public final class Transformer: TrainablePolicy {
         }
         embedding = matrix(layout.embedding)
         finalNorm = matrix(layout.finalNorm)
-        headWeight = matrix(layout.head)
-        head = PackedLinear(outputs: layout.head.rows, inputs: layout.head.columns, precision: precision, forwardOnly: !trains)
+        headWeight = layout.head.map(matrix)
+        head = layout.head.map { PackedLinear(outputs: $0.rows, inputs: $0.columns, precision: precision, forwardOnly: !trains) }
+        scoreHead = layout.score.map(matrix)
         layers = layout.layers.map { Layer($0, matrix: matrix, precision: precision, forwardOnly: !trains) }
         rope = RotaryTable(config)
         try Transformer.load(parameters, into: weights, on: compute, fill)
@@ -103,7 +115,7 @@ public final class Transformer: TrainablePolicy {
     /// Packs the weights for the matrix units: once after every update.
     public func weightsChanged() {
         for layer in layers { layer.pack(on: compute) }
-        head.pack(headWeight, on: compute)
+        if let head, let headWeight { head.pack(headWeight, on: compute) }
     }
 
     /// Weights are packed as soon as they have changed, a few rows at a time.
@@ -121,8 +133,9 @@ public final class Transformer: TrainablePolicy {
             layer.packedDown.pack(layer.down, on: compute) { matrix(layer.blocks.down, $0) }
         }
         norm(layout.finalNorm)
-        head.pack(headWeight, on: compute) { matrix(layout.head, $0) }
-        guard !config.tiesEmbeddings else { return }
+        if let score = layout.score { for row in 0..<score.rows { matrix(score, row..<row + 1) } }
+        if let head, let headWeight, let block = layout.head { head.pack(headWeight, on: compute) { matrix(block, $0) } }
+        guard head == nil || !config.tiesEmbeddings else { return }
         compute.parallel((layout.embedding.rows + 31) / 32) { slab in
             matrix(layout.embedding, slab * 32..<min(slab * 32 + 32, layout.embedding.rows))
         }
@@ -160,12 +173,18 @@ public enum ModelError: Error, Equatable, CustomStringConvertible {
     case unsupported(modelType: String, feature: String)
     case tokenOutOfRange(token: Int, vocabulary: Int)
     case contextTooLong(tokens: Int, limit: Int)
+    /// Log-probs or logits of a model that only scores.
+    case noLanguageHead(architecture: String)
+    /// Scores of a model without a score head.
+    case noScoreHead(architecture: String)
 
     public var description: String {
         switch self {
         case let .unsupported(modelType, feature): "model type \"\(modelType)\" with \(feature) is not among those this build runs (Llama and Mistral families)"
         case let .tokenOutOfRange(token, vocabulary): "token id \(token) is outside the model's vocabulary of \(vocabulary). The ids come from another tokenizer."
         case let .contextTooLong(tokens, limit): "\(tokens) tokens exceed the model's context of \(limit). Shorten the prompt or lower --max-new-tokens."
+        case let .noLanguageHead(architecture): "\(architecture) scores completions and predicts no tokens. Name a language model."
+        case let .noScoreHead(architecture): "\(architecture) has no score head (score.weight). Name a reward model, such as one that `align reward` trains."
         }
     }
 }

@@ -111,7 +111,7 @@ final class WatchedPolicy: TrainablePolicy {
         onPass(.scores)
         return try policy.scores(of: batch)
     }
-    func backward(_ gradient: [Double]) throws {
+    func backward(_ gradient: ScoreGradient) throws {
         onPass(.backward)
         try policy.backward(gradient)
     }
