@@ -101,7 +101,7 @@ public final class Socket: ByteStream, @unchecked Sendable {
     /// Whether the other side has ended the connection; what it sent before stays to be read.
     public var isEnded: Bool {
         var byte: UInt8 = 0
-        let count = recv(descriptor, &byte, 1, Int32(MSG_PEEK.rawValue) | Int32(MSG_DONTWAIT.rawValue))
+        let count = recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
         return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)
     }
 

@@ -18,6 +18,7 @@ enum Registry {
             SFTCommand.self,
             GenerateCommand.self,
             ChatCommand.self,
+            ServeCommand.self,
             ScoreCommand.self,
             TokenizeCommand.self,
             InspectCommand.self,

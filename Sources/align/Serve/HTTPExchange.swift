@@ -22,6 +22,9 @@ final class HTTPExchange {
         mayGoOn = keepsAlive
     }
 
+    /// Whether all that was written so far went out.
+    private(set) var isWritable = true
+
     /// Whether nobody waits for the answer any more.
     var isAbandoned: Bool { socket.isEnded }
 
@@ -71,6 +74,6 @@ final class HTTPExchange {
 
     /// A client that has gone, or takes nothing for a minute, ends the connection and nothing else.
     private func write(_ bytes: [UInt8]) {
-        do throws(StreamFault) { try socket.write(bytes, by: Deadline(seconds: Self.seconds)) } catch { mayGoOn = false }
+        do throws(StreamFault) { try socket.write(bytes, by: Deadline(seconds: Self.seconds)) } catch { (mayGoOn, isWritable) = (false, false) }
     }
 }

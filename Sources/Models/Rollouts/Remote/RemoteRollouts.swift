@@ -21,12 +21,14 @@ public final class RemoteRollouts: Rollouts {
     private let server: OpenAIServer
     private let served: OpenAIServer.ServedModel
     private let options: Options
+    private let isCancelled: @Sendable () -> Bool
 
     /// Asks the server for its models: a wrong address, key or name shows here, before any prompt is sent.
     /// - Parameter asked: The model; nil: the only one.
+    /// - Parameter isCancelled: Asked several times a second; true ends a call with `HTTPError.cancelled`.
     /// - Throws: `RemoteError`.
     public init(_ server: OpenAIServer, model asked: String?, options: Options = Options(), isCancelled: @escaping @Sendable () -> Bool = { false }) throws(RemoteError) {
-        (self.server, self.options) = (server, options)
+        (self.server, self.options, self.isCancelled) = (server, options, isCancelled)
         served = try server.model(named: asked, isCancelled: isCancelled)
         model = RolloutModel(name: "\(server.name)#\(served.id)")
         givesTokens = ["vllm", "align"].contains(served.owner)
@@ -45,11 +47,11 @@ public final class RemoteRollouts: Rollouts {
         guard !jobs.isEmpty else { return }
         let calls = ConcurrentCalls()
         defer { calls.stop() }
-        let (server, served) = (server, served.id)
+        let (server, served, isCancelled) = (server, served.id, isCancelled)
         var (failed, inARow) = (0, 0)
         var first: RemoteError?
         let answers = calls.results(count: jobs.count, limit: options.concurrency) { [jobs] index in
-            Result { () throws(RemoteError) in try Self.ask(jobs[index].request, server, served) { calls.isStopped } }
+            Result { () throws(RemoteError) in try Self.ask(jobs[index].request, server, served) { calls.isStopped || isCancelled() } }
         }
         for await (job, result) in answers {
             switch result {
@@ -62,6 +64,7 @@ public final class RemoteRollouts: Rollouts {
                 if inARow >= options.failuresInARow, failed < jobs.count { throw RemoteError.incomplete(server: server.name, failed: failed, of: jobs.count, first: "\(error)") }
             }
         }
+        try Task.checkCancellation()  // a cancelled task's stream ends early, as if all had come
         if let first { throw jobs.count == 1 ? first : .incomplete(server: server.name, failed: failed, of: jobs.count, first: "\(first)") }
     }
 
@@ -89,10 +92,13 @@ public final class RemoteRollouts: Rollouts {
     ) throws(RemoteError) -> RemoteAnswer {
         let json = try server.post(request.path, request.body, request: request.number, isCancelled: isCancelled)
         let answer = try RemoteAnswer(json, isChat: request.isChat, server: server.name)
-        // "gpt-x" may answer as "gpt-x-2026-01-01", and a file's name as its path; another model may not.
-        if let said = answer.model, !said.isEmpty, !said.hasPrefix(served), !served.hasPrefix(said), !said.hasSuffix(served), !served.hasSuffix(said) {
-            throw .wrongModel(server: server.name, asked: served, served: [said])
-        }
+        if let said = answer.model, !isSame(said, as: served) { throw .wrongModel(server: server.name, asked: served, served: [said]) }
         return answer
+    }
+
+    /// "gpt-x" may answer as "gpt-x-2026-01-01", and some servers say the file that the model was read from; another model may not answer.
+    private static func isSame(_ said: String, as served: String) -> Bool {
+        said.isEmpty || said.hasPrefix(served) || served.hasPrefix(said) || said.hasSuffix(served) || served.hasSuffix(said)
+            || said.hasPrefix("/") || said.lowercased().hasSuffix(".gguf")
     }
 }
