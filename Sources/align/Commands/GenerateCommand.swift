@@ -115,7 +115,10 @@ struct GenerateCommand: Command {
         request.prompts = request.prompts.filter { shard.has($0.index) }
         let total = request.prompts.count * sampling.samplesPerPrompt
         let file = try out.map { try RolloutFile($0, prompts: requests.map(\.prompt), model: engine.model, sampling: sampling) }
-        for i in request.prompts.indices { request.prompts[i].samples.removeAll { file?.done[request.prompts[i].index]?.contains($0) ?? false } }
+        for i in request.prompts.indices {
+            let done = file?.done[request.prompts[i].index] ?? []
+            request.prompts[i].samples.removeAll { done.contains($0) }
+        }
         let missing = request.prompts.reduce(0) { $0 + $1.samples.count }
         if let file, missing < total { Output.note("\(file.path): \(total - missing) of \(total) completions are there already") }
         progress.begin(done: total - missing, of: total)

@@ -3,7 +3,7 @@ import Models
 /// The server that samples in place of a model on this machine.
 struct ServerChoice {
     static let flags: [Flag] = [
-        .optional("server", "URL", "sample from this server of OpenAI's protocol, not on this machine", aliases: ["base_url"]),
+        Flag.optional("server", "URL", "sample from this server of OpenAI's protocol, not on this machine", aliases: ["base_url"]),
         .optional("served-model", "NAME", "the server's model", default: "its only one", aliases: ["served_model_name"]),
         .optional("concurrency", "N", "requests under way at a time", default: "8"),
         .optional("timeout", "SECONDS", "for one answer", default: "600"),

@@ -122,7 +122,7 @@ final class ServeQueue: Sendable {
         running.store(batch.reduce(0) { $0 + $1.completions }, ordering: .relaxed)
         defer { running.store(0, ordering: .relaxed) }
         do {
-            try generator.run(jobs, sampling: sampling) { place, token in
+            try generator.run(jobs, sampling: sampling) { [self] place, token in
                 let call = batch[owners[place.job].call]
                 let choice = owners[place.job].prompt * call.sampling.samplesPerPrompt + place.sample
                 return take(token, call, choice, &all[place.job][place.sample])

@@ -157,7 +157,9 @@ struct ServeRequest: Equatable {
         if list[0].int != nil { return [.tokens(try ids("prompt", value))] }
         guard list.count <= mostPrompts else { throw .bad("prompt", found: "a list of \(list.count)", expected: "at most \(mostPrompts) prompts") }
         var prompts: [Prompt] = []
-        for (index, item) in list.enumerated() { prompts.append(try item.string.map { .text($0) } ?? .tokens(ids("prompt[\(index)]", item))) }
+        for (index, item) in list.enumerated() {
+            if let text = item.string { prompts.append(.text(text)) } else { prompts.append(.tokens(try ids("prompt[\(index)]", item))) }
+        }
         return prompts
     }
 }
