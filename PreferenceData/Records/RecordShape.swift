@@ -19,6 +19,9 @@ public enum RecordShape: String, Sendable, CaseIterable {
     case conversations = "{conversations}"
     case text = "{text}"
     case tokens = "{input_ids, loss_mask}"
+    // Completions with labels
+    case labelledCompletion = "{prompt, completion, label}"
+    case labelledTokens = "{prompt_ids, completion_ids, label}"
     // Prompts
     case prompt = "{prompt}"
     case question = "{question}"
@@ -32,6 +35,7 @@ public enum RecordShape: String, Sendable, CaseIterable {
     static let supervised: [RecordShape] = [
         .promptCompletion, .promptResponse, .questionAnswer, .instructionOutput, .messages, .conversations, .text, .tokens,
     ]
+    static let unpaired: [RecordShape] = [.labelledCompletion, .labelledTokens] + pairs
     static let prompts: [RecordShape] = [
         .prompt, .question, .instruction, .messages, .conversations, .text, .promptTokens, .chosenRejectedMessages,
     ]
@@ -40,6 +44,6 @@ public enum RecordShape: String, Sendable, CaseIterable {
     static let fields: Set<String> = [
         "prompt", "chosen", "rejected", "question", "response_j", "response_k", "instruction", "input", "output", "conversations",
         "prompt_ids", "chosen_ids", "rejected_ids", "completion", "response", "answer", "messages", "text", "input_ids", "loss_mask",
-        "margin", "system", "tools",
+        "margin", "system", "tools", "completion_ids", "label", "kto_tag",
     ]
 }

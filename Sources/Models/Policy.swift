@@ -8,6 +8,8 @@ public struct TokenScores: Sendable {
     public var entropies: [Double]
     /// Whether the token was the most probable one.
     public var isArgmax: [Bool]
+    /// log Σ_v p_v² of the distribution each was drawn from, and the mean of its logits.
+    public var logSumSquares: [Double] = [], meanLogits: [Double] = []
     /// The score head's outputs at the batch's read-out points, `[points, outputs]`; empty if none was asked for.
     public var readouts: [Double]
     public init(logProbs: Ragged = Ragged(), entropies: [Double] = [], isArgmax: [Bool] = [], readouts: [Double] = []) {

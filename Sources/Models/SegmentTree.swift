@@ -24,7 +24,7 @@ public struct SegmentTree: Sendable {
     /// Whether a segment has children, in the order of segments.
     private var isInner: [Bool] = []
     /// Divides the logits of scored tokens: that at which the rows were sampled where ratios are taken, else 1.
-    public let temperature: Double
+    public var temperature: Double
 
     public init(temperature: Double = 1) {
         precondition(temperature > 0, "temperature \(temperature)")

@@ -75,9 +75,10 @@ extension Transformer {
                     }
                 }
             }
-            let scores = TokenScores(
+            var scores = TokenScores(
                 logProbs: Ragged(values: statistics.logProbs, offsets: batch.rowOffsets), entropies: statistics.entropies, isArgmax: statistics.isArgmax,
                 readouts: readouts)
+            (scores.logSumSquares, scores.meanLogits) = (statistics.logSumSquares, statistics.meanLogits)
             return (scores, statistics.logSumExp)
         }
     }

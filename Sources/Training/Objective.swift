@@ -15,14 +15,18 @@ public protocol Objective: Sendable {
 
 /// What one whole optimizer step holds, known before its first micro-batch: the divisors of every mean.
 public struct StepTotals: Sendable, Equatable {
-    /// Preference pairs of the step; 0 for losses over tokens.
+    /// Preference pairs of the step, or single completions with labels; 0 for losses over tokens.
     public var pairs: Int
     /// Tokens of the step that a loss counts.
     public var tokens: Int
-    public init(pairs: Int = 0, tokens: Int = 0) { (self.pairs, self.tokens) = (pairs, tokens) }
+    /// Those of them that are in chosen completions; 0 for losses without pairs.
+    public var chosenTokens: Int
+    public init(pairs: Int = 0, tokens: Int = 0, chosenTokens: Int = 0) {
+        (self.pairs, self.tokens, self.chosenTokens) = (pairs, tokens, chosenTokens)
+    }
 
     public static func + (a: StepTotals, b: StepTotals) -> StepTotals {
-        StepTotals(pairs: a.pairs + b.pairs, tokens: a.tokens + b.tokens)
+        StepTotals(pairs: a.pairs + b.pairs, tokens: a.tokens + b.tokens, chosenTokens: a.chosenTokens + b.chosenTokens)
     }
     public static func += (a: inout StepTotals, b: StepTotals) { a = a + b }
 }
@@ -36,6 +40,8 @@ public struct Loss: Sendable {
     /// ∂value/∂readouts, `[points, outputs]`; empty for a loss of log-probs alone.
     public var readoutGradient: [Double] = []
     public var metrics = Metrics()
+    /// What the next step is to remember of this one, for objectives with running quantities; empty for all others.
+    public var memory: [String: Double] = [:]
 
     /// No loss yet: zeros in the layout of `logProbs`.
     public init(gradientLike logProbs: Ragged) {

@@ -9,3 +9,6 @@ import Foundation
     let e = exp(u)
     return e / (1 + e)
 }
+
+/// log(1 − e^a) for a < 0, by the branch that loses nothing (Mächler 2012).
+@inlinable public func log1mexp(_ a: Double) -> Double { a > -0.6931471805599453 ? log(-expm1(a)) : log1p(-exp(a)) }

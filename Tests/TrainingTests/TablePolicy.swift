@@ -55,6 +55,8 @@ final class TablePolicy: TrainablePolicy {
             values.append(all[Int(target)])
             scores.entropies.append(-all.reduce(0) { $0 + exp($1) * $1 })
             scores.isArgmax.append(all.max() == all[Int(target)])
+            scores.logSumSquares.append(log(all.reduce(0) { $0 + exp(2 * $1) }))
+            scores.meanLogits.append(logits(Int(batch.tokens[Int(predictor)])).reduce(0, +) / Double(V))
         }
         scores.logProbs = Ragged(values: values, offsets: batch.rowOffsets)
         for point in batch.readoutPoints {

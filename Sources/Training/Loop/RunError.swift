@@ -27,12 +27,16 @@ extension RunError: CustomStringConvertible {
 public enum TrainingError: Error, Equatable {
     /// Nothing is left to train on.
     case noRows(dropped: Int, reason: String)
+    /// No file was named, and the store has no pairs of the split.
+    case noPairs(split: String?)
     /// Too many steps in a row were not finite; none of them was applied.
     case notFinite(step: Int, quantity: String, inARow: Int, dump: String)
     /// A row cannot become tokens of this model.
     case badRow(origin: String, found: String, expected: String, remedy: String)
     case missingTokenizer(model: String)
     case missingModel
+    /// The reference is to follow the policy and has other parameters.
+    case otherShape(reference: String)
 }
 
 extension TrainingError: CustomStringConvertible {
@@ -40,10 +44,14 @@ extension TrainingError: CustomStringConvertible {
         switch self {
         case let .noRows(dropped, reason):
             "no rows to train on (\(dropped) dropped): \(reason)."
+        case let .noPairs(split):
+            "no pairs to train on: the store has none\(split.map { " in split \"\($0)\"" } ?? ""). Name a file with --pairs FILE, import one with 'align data import', or label some with 'align label'."
         case let .notFinite(step, quantity, inARow, dump):
             "step \(step): \(quantity) is not finite, \(inARow) times in a row. No such step was applied; the last checkpoint is good. The batches are in \(dump): lower the learning rate, or train in fp32."
         case let .badRow(origin, found, expected, remedy):
             "\(origin): found \(found), expected \(expected). \(remedy)"
+        case let .otherShape(reference):
+            "\(reference): its parameters are not those of the policy, expected the same ones as it is to follow it. Leave out --sync-ref-model, or name a reference of the same architecture."
         case .missingModel: "no model: name a checkpoint with --model PATH (a Hugging Face folder or a GGUF file)."
         case let .missingTokenizer(model):
             "\(model): has no tokenizer, which text needs. Put tokenizer.json beside the weights, or give rows of token ids."

@@ -17,10 +17,12 @@ struct StageRun {
     /// Set if the run was finished before.
     let outcome: StageOutcome?
 
-    /// - Parameter inputs: Hashes of everything that is read; like the settings they may not change on resume.
+    /// - Parameters:
+    ///   - inputs: Hashes of everything that is read; like the settings they may not change on resume.
+    ///   - comparisons: Ids of the store's comparisons that are trained on.
     init(
         stage: String, settings: some StageSettings, training: TrainingSettings, context: StageContext, source: ModelSource,
-        inputs: [(String, JSON)], lineage: [JSON]
+        inputs: [(String, JSON)], lineage: [JSON], comparisons: [String] = []
     ) throws {
         let ancestors = lineage.compactMap { $0["path"]?.string }.filter { $0 != source.path }
         self.stage = stage
@@ -59,7 +61,7 @@ struct StageRun {
         } else if outcome == nil {
             try directory.openMetrics(cutAt: state.metricsBytes)
             try directory.update([("status", "running")])
-            try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors))
+            try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors), comparisons: comparisons)
         }
     }
 
@@ -76,14 +78,17 @@ struct StageRun {
     }
 
     /// Trains and writes `model/`; run.json says how it ended, also if it fails.
-    func train(_ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy) throws -> StageOutcome {
+    /// - Parameter reference: Set if it moves with the policy.
+    func train(
+        _ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy, reference: MovingReference? = nil
+    ) throws -> StageOutcome {
         let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
         if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + RunDirectory.optimizerName) }
         optimizer.steps = state.updates
         let source = source
         var loop = TrainingLoop(
             stage: stage, settings: settings, task: task, evaluation: evaluation, policy: policy, optimizer: optimizer, run: directory,
-            state: state, saveWeights: { try source.save(policy, $0, $1) }, report: context.report, isCancelled: context.isCancelled
+            state: state, saveWeights: { try source.save(policy, $0, $1) }, reference: reference, report: context.report, isCancelled: context.isCancelled
         )
         let status: StageOutcome.Status
         do { status = try loop.train() } catch {

@@ -15,6 +15,10 @@ enum Registry {
         [
             DPOCommand.self,
             IPOCommand.self,
+            KTOCommand.self,
+            ORPOCommand.self,
+            SimPOCommand.self,
+            CPOCommand.self,
             SFTCommand.self,
             GenerateCommand.self,
             ChatCommand.self,
