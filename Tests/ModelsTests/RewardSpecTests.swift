@@ -60,10 +60,10 @@ import Testing
         } catch let failure as RewardFailure { #expect(failure.done.map(\.value) == [2, 3], "\(failure.done)") }
     }
 
-    @Test("ensembles", arguments: [("mean", 2.0), ("min", 1), ("mean-std", 2 - 0.5 * (2.0 / 3).squareRoot())])
+    @Test("ensembles", arguments: [("mean", 2.0), ("min", 1), ("mean-std:0.5", 2 - 0.5 * (2.0 / 3).squareRoot())])
     func ensemble(combine: String, expected: Double) async throws {
         // 1, 2, 3: mean 2, σ² = 2/3.
-        let value = try await score("model:1|2|3,combine=\(combine),k=0.5", item("x"), context)
+        let value = try await score("model:1|2|3,combine=\(combine)", item("x"), context)
         #expect(abs(value - expected) < 1e-12, "\(value), expected \(expected)")
     }
 

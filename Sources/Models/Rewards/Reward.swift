@@ -81,6 +81,7 @@ public enum RewardError: Error, Equatable, Sendable {
     /// A pattern backtracks beyond all measure.
     case tooManySteps(reward: String, item: Int, pattern: String, steps: Int)
     case tooLong(reward: String, item: Int, characters: Int, limit: Int)
+    case tooManyTokens(reward: String, item: Int, tokens: Int, limit: Int)
     case notFinite(reward: String, item: Int, found: String)
     /// A program could not be started, died, was silent for too long or wrote something else.
     case program(program: String, item: Int, reason: String)
@@ -100,6 +101,7 @@ extension RewardError: CustomStringConvertible {
         case let .tooManySteps(reward, item, pattern, steps):
             "\(reward): on completion \(item + 1) the pattern \"\(pattern)\" was stopped after \(steps) steps. Write it without nested repetitions such as (a+)+."
         case let .tooLong(reward, item, characters, limit): "\(reward): completion \(item + 1) has \(characters) characters; the limit is \(limit)."
+        case let .tooManyTokens(reward, item, tokens, limit): "\(reward): completion \(item + 1) has \(tokens) tokens with its prompt; the model's context is \(limit)."
         case let .notFinite(reward, item, found): "\(reward): completion \(item + 1) scored \(found), expected a finite number."
         case let .program(program, item, reason): "exec:\(program): completion \(item + 1): \(reason)."
         case let .judge(judge, item, reason): "judge:\(judge): completion \(item + 1): \(reason)."

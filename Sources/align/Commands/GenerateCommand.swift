@@ -234,6 +234,8 @@ final class RolloutProgress {
         let elapsed = start.duration(to: clock.now), seconds = Double(elapsed.components.seconds) + 1e-18 * Double(elapsed.components.attoseconds)
         let left = seconds * Double(total - done) / Double(max(done - before, 1))
         let rate = Int(min(Double(tokens) / max(seconds, 1e-9), 1e12))
-        return "generate  " + leftPadded("\(done)", "\(total)".count) + "/\(total)  \(rate) tok/s  eta \(duration(left))"
+        // A server need not say how many tokens it drew.
+        let speed = tokens > 0 ? "\(rate) tok/s  " : ""
+        return "generate  " + leftPadded("\(done)", "\(total)".count) + "/\(total)  \(speed)eta \(duration(left))"
     }
 }

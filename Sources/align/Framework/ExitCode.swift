@@ -100,7 +100,7 @@ extension RewardError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
         case .badSpec, .unavailable: .usage
-        case .missing, .tooLong, .cannotLoad: .data
+        case .missing, .tooLong, .tooManyTokens, .cannotLoad: .data
         case let .server(error): error.exitCode
         case .awaitingLabels: .interrupted
         case .tooManySteps, .notFinite, .program, .judge: .failed

@@ -6,6 +6,7 @@ import Serialization
 struct RewardScoring {
     static let flags: [Flag] = [
         .optional("reward", "SPEC", "score by this reward in place of a model's log-probs: " + "rule:NAME, model:DIR, exec:PROGRAM, judge:URL#MODEL, human, and weighted sums such as 0.7*model:DIR+0.3*rule:length,min=20;clip=-5..5"),
+        .optional("store", "FILE", "where --reward human queues completions for 'align label', and finds the votes", default: "runs/align.sqlite"),
         .optional("reference", "TEXT", "the reference answer for --completion, for rewards that compare"),
     ]
     /// For the notes of help.
@@ -20,18 +21,29 @@ struct RewardScoring {
     let spec: RewardSpec
     let reference: String?
     let columns: [String: String]
+    /// Where completions wait for people.
+    let store: String
+    /// How reward models compute; its path is not used.
+    let model: ModelChoice
 
     /// nil without `--reward`.
     init?(_ arguments: Arguments) throws(UsageError) {
         let command = arguments.usage.name
         reference = arguments.optionalText("reference")
         guard let text = arguments.optionalText("reward") else {
-            if reference != nil { throw .conflict(command: command, flags: ["reference"], reason: "it belongs to --reward") }
+            if let flag = ["reference", "store"].first(where: { arguments.optionalText($0) != nil }) {
+                throw .conflict(command: command, flags: [flag], reason: "it belongs to --reward")
+            }
             return nil
         }
-        let unused = ["model", "precision", "threads", "template", "max-length", "chat", "on-bad-row"].filter { arguments.optionalText($0) != nil }
+        let unused = ["model", "template", "max-length", "chat", "on-bad-row"].filter { arguments.optionalText($0) != nil }
         guard unused.isEmpty else { throw .conflict(command: command, flags: ["reward"] + unused, reason: "the reward says what scores") }
-        do throws(RewardError) { spec = try RewardSpec(text) } catch { throw .badValue(command: command, flag: "reward", found: text, expected: "\(error)") }
+        do throws(RewardError) { spec = try RewardSpec(text) } catch {
+            guard case let .badSpec(_, found, expected) = error else { throw .badValue(command: command, flag: "reward", found: text, expected: "\(error)") }
+            throw .badValue(command: command, flag: "reward", found: text, expected: "\(expected), found \(found)")
+        }
+        store = arguments.optionalText("store") ?? "runs/align.sqlite"
+        model = try ModelChoice(arguments)
         var columns: [String: String] = [:]
         for pair in (arguments.optionalText("columns") ?? "").split(separator: ",") {
             let parts = pair.split(separator: "=").map(String.init)
@@ -57,10 +69,12 @@ struct RewardScoring {
         case let .pairs(files): for file in files { rows += try read(file, [["chosen"], ["rejected"]]) }
         }
         Interrupt.install()
-        let reward = try spec.make(Self.context)
+        let reward = try spec.make(context())
+        // People compare completions of one prompt: they are to see all of them.
+        let together = spec.terms.contains { $0.kind == "human" } ? rows.count : Self.together
         var done = 0
-        for first in stride(from: 0, to: rows.count, by: Self.together) where !Interrupt.isRequested {
-            let part = Array(rows[first..<min(first + Self.together, rows.count)])
+        for first in stride(from: 0, to: rows.count, by: together) where !Interrupt.isRequested {
+            let part = Array(rows[first..<min(first + together, rows.count)])
             var (scores, failure) = ([RewardScore](), RewardFailure?.none)
             do throws(RewardFailure) { scores = try await reward.scores(of: part.flatMap(\.items)) } catch { (scores, failure) = (error.done, error) }
             for row in part {
@@ -78,9 +92,13 @@ struct RewardScoring {
         if done < rows.count { throw CommandError.stopped(done: done, of: rows.count, what: "rows") }
     }
 
-    private static var context: RewardContext {
+    private func context() throws -> RewardContext {
         var context = RewardContext()
         context.isCancelled = { Interrupt.isRequested }
+        let compute = try model.compute()
+        let precision = model.precision(on: compute)
+        context.loadModel = { try ModelReward(path: ModelChoice.resolve($0), compute: compute, precision: precision) }
+        if spec.terms.contains(where: { $0.kind == "human" }) { context.labels = StoreLabelQueue(try PreferenceStore(path: store)) }
         return context
     }
 
