@@ -6,8 +6,17 @@ enum RecordBytes {
     static let fileLimit = 4 << 30
     static let unpackedLimit = 8 << 30
 
-    static func load(_ path: String, fileLimit: Int = fileLimit, unpackedLimit: Int = unpackedLimit) throws(RecordError) -> [UInt8] {
+    /// The unpacked bytes, and the SHA-256 of the file as it lies on the disk.
+    static func loadHashed(_ path: String) throws(RecordError) -> (bytes: [UInt8], hash: String) {
+        var hash = ""
+        let bytes = try load(path) { hash = SHA256.hex(of: $0) }
+        return (bytes, hash)
+    }
+
+    /// - Parameter packed: Sees the bytes as they lie on the disk.
+    static func load(_ path: String, fileLimit: Int = fileLimit, unpackedLimit: Int = unpackedLimit, packed: ([UInt8]) -> Void = { _ in }) throws(RecordError) -> [UInt8] {
         var bytes = try contents(of: path, limit: fileLimit)
+        packed(bytes)
         try checkMagic(bytes, file: path)
         if Inflate.isGzip(bytes) {
             do throws(InflateError) {

@@ -1,3 +1,4 @@
+import Foundation
 import Serialization
 
 /// Cuts JSON lines, or one JSON array, into items without building the whole value: an item that is wrong costs that item.
@@ -9,7 +10,16 @@ struct RecordScanner {
     private var isFirst = true
     private var isDone = false
     /// A fault after the array's end, told once the last item is out.
-    private var pending: Item?
+    private var pending: Piece?
+
+    /// Longer rows are refused unread: a value takes many times the memory of its text.
+    static let longestRow = 32 << 20
+
+    /// An item before it is parsed, so that many can be parsed at once.
+    enum Piece {
+        case text(Range<Int>, line: Int, isOpen: Bool = false)
+        case fault(RowFault, line: Int)
+    }
 
     /// An item's first line (from 1) and its value, or what is wrong with it.
     struct Item {
@@ -29,7 +39,9 @@ struct RecordScanner {
         }
     }
 
-    mutating func next() -> Item? { isArray ? nextOfArray() : nextLine() }
+    mutating func next() -> Item? { nextPiece().map(item) }
+
+    mutating func nextPiece() -> Piece? { isArray ? nextOfArray() : nextLine() }
 
     private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0D || byte == 0x0A }
 
@@ -40,15 +52,18 @@ struct RecordScanner {
         }
     }
 
-    private mutating func nextLine() -> Item? {
+    private mutating func nextLine() -> Piece? {
         skipSpace()
         guard position < bytes.count else { return nil }
         let start = position
-        while position < bytes.count, bytes[position] != 0x0A { position += 1 }
-        return item(start..<position, line: line)
+        position = bytes.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress, let end = memchr(base + start, 0x0A, bytes.count - start) else { return bytes.count }
+            return UnsafeRawPointer(end) - base
+        }
+        return .text(start..<position, line: line)
     }
 
-    private mutating func nextOfArray() -> Item? {
+    private mutating func nextOfArray() -> Piece? {
         if isDone {
             defer { pending = nil }
             return pending
@@ -64,12 +79,9 @@ struct RecordScanner {
         isFirst = false
         guard isClosed else {
             isDone = true
-            // Whatever is wrong inside comes first; where nothing is, the array's end is missing.
-            let found = start < bytes.count ? item(start..<bytes.count, line: first) : nil
-            if let found, case .failure = found.value { return found }
-            return found.map { _ in Item(line: line, value: .failure(Self.openArray)) } ?? Item(line: first, value: .failure(Self.openArray))
+            return start < bytes.count ? .text(start..<bytes.count, line: first, isOpen: true) : .fault(Self.openArray, line: first)
         }
-        let found = item(start..<position, line: first)
+        let found = Piece.text(start..<position, line: first)
         if bytes[position] == UInt8(ascii: "]") {
             position += 1
             pending = end()
@@ -83,13 +95,12 @@ struct RecordScanner {
         reason: "found the end of the file, expected ',' or ']' of the array.", remedy: "The copy is incomplete: fetch it again.")
 
     /// Nil if nothing follows the array.
-    private mutating func end() -> Item? {
+    private mutating func end() -> Piece? {
         isDone = true
         skipSpace()
         guard position < bytes.count else { return nil }
-        return Item(
-            line: line,
-            value: .failure(RowFault(reason: "found more text after the array's end, expected none.", remedy: "Keep one array in the file, or write JSON lines.")))
+        return .fault(
+            RowFault(reason: "found more text after the array's end, expected none.", remedy: "Keep one array in the file, or write JSON lines."), line: line)
     }
 
     /// Moves to the `,` or `]` that ends the item; false at the end of the bytes.
@@ -120,9 +131,27 @@ struct RecordScanner {
         position = min(position, bytes.count - 1)
     }
 
+    /// Parses a piece of this text.
+    func item(_ piece: Piece) -> Item {
+        switch piece {
+        case let .fault(fault, line): return Item(line: line, value: .failure(fault))
+        case let .text(range, line, isOpen):
+            let found = item(range, line: line)
+            // Whatever is wrong inside comes first; where nothing is, the array's end is missing.
+            guard isOpen, case .success = found.value else { return found }
+            let inside = bytes[range].count { $0 == 0x0A }
+            return Item(line: line + inside, value: .failure(Self.openArray))
+        }
+    }
+
     private func item(_ range: Range<Int>, line: Int) -> Item {
+        guard range.count <= Self.longestRow else {
+            let fault = RowFault(
+                reason: "found a row of \(range.count) bytes, expected at most \(Self.longestRow).", remedy: "Split the row, or leave it out.")
+            return Item(line: line, value: .failure(fault))
+        }
         do throws(JSONError) {
-            return Item(line: line, value: .success(try JSON.parse(bytes[range])))
+            return Item(line: line, value: .success(try JSON.parse(bytes[range], repeatedKeys: .refused)))
         } catch {
             let place = isArray ? "line \(line + error.line - 1)" : "byte \(error.byte + 1) of the line"
             let fault = RowFault(

@@ -27,6 +27,18 @@ public enum RecordShape: String, Sendable, CaseIterable {
     case question = "{question}"
     case instruction = "{instruction, input}"
     case promptTokens = "{prompt_ids}"
+    // Judgments, rankings, labels and scores: the store keeps them, stages train on what comes of them
+    case annotatedResponses = "{instruction, input, response1, response2, annotator1, …}"
+    case labelledResponses = "{prompt, response_1, response_2, label}"
+    case labelledOutputs = "{input, output_1, output_2, label}"
+    case battle = "{conversation_a, conversation_b, winner}"
+    case responseWinner = "{prompt, response_a, response_b, winner}"
+    case vote = "{prompt, completions, outcome, annotator}"
+    case candidates = "{prompt, completions, scores or ranks}"
+    case completionScore = "{prompt, completion, score}"
+    case tree = "{message_tree_id, prompt with replies}"
+    case thread = "{message_id, parent_id, role, text}"
+    case instances = "{instruction, instances}"
 
     static let pairs: [RecordShape] = [
         .promptChosenRejected, .questionChosenRejected, .chosenRejectedMessages, .chosenRejectedTranscripts, .chosenRejectedTexts,
@@ -44,6 +56,7 @@ public enum RecordShape: String, Sendable, CaseIterable {
     static let fields: Set<String> = [
         "prompt", "chosen", "rejected", "question", "response_j", "response_k", "instruction", "input", "output", "conversations",
         "prompt_ids", "chosen_ids", "rejected_ids", "completion", "response", "answer", "messages", "text", "input_ids", "loss_mask",
-        "margin", "system", "tools", "completion_ids", "label", "kto_tag",
+        "margin", "system", "tools", "completion_ids", "label", "kto_tag", "score", "reward", "completions", "responses", "scores", "ranks", "winner",
+        "annotator", "instances", "response1", "response2", "response_1", "response_2", "output_1", "output_2", "response_a", "response_b", "ground_truth",
     ]
 }

@@ -101,7 +101,7 @@ struct RowView {
     }
 
     /// ShareGPT's names for roles. A function call is the assistant's turn, its text kept as written; an observation is the tool's.
-    private static func role(_ name: String) -> String {
+    static func role(_ name: String) -> String {
         switch name {
         case "human": "user"
         case "gpt", "chatgpt", "model", "function_call": "assistant"

@@ -71,14 +71,16 @@ extension PreferenceStore {
 }
 
 extension Database {
-    func add(comparison c: StoredComparison, id: String, prompt: String, chosen: String, rejected: String, at time: String) throws(StoreError) -> Int {
+    func add(
+        comparison c: StoredComparison, id: String, prompt: String, chosen: String, rejected: String, line: Int? = nil, at time: String
+    ) throws(StoreError) -> Int {
         try run(
             """
             INSERT OR IGNORE INTO comparison (id, prompt, chosen, rejected, margin, origin, source, line, added)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
             """,
             .text(id), .text(prompt), .text(chosen), .text(rejected), .optional(c.margin), .text(c.origin.rawValue), .text(c.source.id),
-            .optional(c.line), .text(time))
+            .optional(line ?? c.line), .text(time))
     }
 }
 

@@ -46,7 +46,11 @@ final class Database {
             throw .cannotOpen(path: path, reason: reason)
         }
         self.handle = handle
-        sqlite3_busy_timeout(handle, 10_000)
+        // SQLite's own waiting grows to 100 ms a nap, in which a writer of many short transactions would never be met between two of them.
+        sqlite3_busy_handler(handle, { _, naps in
+            usleep(1000)
+            return naps < 10_000 ? 1 : 0
+        }, nil)
     }
 
     deinit {

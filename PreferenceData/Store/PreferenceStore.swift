@@ -60,6 +60,7 @@ public final class PreferenceStore: Sendable {
         let found = try database.integer("PRAGMA user_version")
         guard found <= known else { throw .newer(path: database.path, found: found, known: known) }
         guard found < known else { return }
+        try keepCopy(of: database, version: found)
         try database.transaction { () throws(StoreError) in
             // Another process may have migrated while this one waited for the lock.
             let found = try database.integer("PRAGMA user_version")
@@ -90,6 +91,23 @@ public final class PreferenceStore: Sendable {
         let magic = UInt32(truncatingIfNeeded: info.f_type)
         if [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x0BD0_0BD0, 0x4750_4653].contains(magic) { throw .networkFileSystem(path: path) }
         #endif
+    }
+
+    static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+
+    /// Keeps a copy of a store beside it before its tables change: `align.sqlite.v1`. One that is there from an earlier attempt stays.
+    private static func keepCopy(of database: Database, version: Int) throws(StoreError) {
+        let copy = "\(database.path).v\(version)"
+        guard version > 0, !exists(copy) else { return }
+        // Whole or not at all: SQLite writes a file of another name, which then gets its own.
+        let part = "\(copy).part-\(getpid())"
+        try? FileManager.default.removeItem(atPath: part)
+        try database.query("VACUUM INTO ?1", [.text(part)]) { _ throws(StoreError) in }
+        do { try FileManager.default.moveItem(atPath: part, toPath: copy) } catch {
+            // Another process may have made it meanwhile.
+            try? FileManager.default.removeItem(atPath: part)
+            guard exists(copy) else { throw .cannotOpen(path: copy, reason: "the copy before a change of version cannot be made") }
+        }
     }
 
     /// SQLite's own check of the file's structure.

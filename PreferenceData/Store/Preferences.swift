@@ -140,11 +140,11 @@ extension PreferenceStore {
         }
     }
 
-    private typealias Scanned = (id: String, item: LabelItem, comparison: StoredComparison)
+    typealias Scanned = (id: String, item: LabelItem, comparison: StoredComparison)
 
     /// The table in the order of ids, batch by batch, each a transaction of its own.
     /// - Parameter condition: In which `?3` is `name`.
-    private func scan(_ condition: String, _ name: String?, batch: Int, _ each: ([Scanned]) throws -> Void) throws {
+    func scan(_ condition: String, _ name: String?, batch: Int = 2000, _ each: ([Scanned]) throws -> Void) throws {
         var last = ""
         while true {
             let rows = try withDatabase { database throws(StoreError) in

@@ -50,14 +50,8 @@ extension PreferenceStore {
             }
         }
         // In pieces: whoever labels meanwhile shall not wait for a million rows.
-        for start in stride(from: 0, to: comparisons.count, by: Self.piece) {
-            try withDatabase { database throws(StoreError) in
-                try database.transaction { () throws(StoreError) in
-                    for id in comparisons[start..<min(comparisons.count, start + Self.piece)] {
-                        try database.run("INSERT OR IGNORE INTO run_comparison (run, comparison) VALUES (?1, ?2)", .text(run.id), .text(id))
-                    }
-                }
-            }
+        _ = try inPieces(comparisons) { (database, id) throws(StoreError) in
+            try database.run("INSERT OR IGNORE INTO run_comparison (run, comparison) VALUES (?1, ?2)", .text(run.id), .text(id)) > 0
         }
         try withDatabase { database throws(StoreError) in
             _ = try database.run("UPDATE run SET status = ?2 WHERE id = ?1", .text(run.id), .text(run.status))

@@ -5,6 +5,8 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
     case foreign(path: String)
     case notADatabase(path: String)
     case newer(path: String, found: Int, known: Int)
+    /// A store that is only read cannot be brought to this build's version.
+    case older(path: String, found: Int, known: Int)
     case networkFileSystem(path: String)
     case damaged(path: String, detail: String)
     case busy(path: String)
@@ -20,6 +22,7 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
         case let .foreign(path): "\(path): this is another program's database, not a preference store. Name another file with --store."
         case let .notADatabase(path): "\(path): this is not an SQLite file. Name another file with --store, or move this one away."
         case let .newer(path, found, known): "\(path): the store has version \(found), this build reads up to \(known). Use the newer build that wrote it."
+        case let .older(path, found, known): "\(path): the store has version \(found), this build writes \(known). Open it once: align data stats --store \(path)."
         case let .networkFileSystem(path): "\(path): the store lies on a network file system, where several processes cannot share it safely. Name a file on a local disk with --store."
         case let .damaged(path, detail): "\(path): the store is damaged (\(detail)). Recover what can be read with: sqlite3 \(path) .recover"
         case let .busy(path): "\(path): another process has held the store for more than 10 seconds. Wait for it, or name another file with --store."

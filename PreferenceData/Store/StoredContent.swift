@@ -3,7 +3,7 @@ import Serialization
 /// A prompt or a completion as the store keeps it.
 public struct StoredContent: Sendable, Equatable, ExpressibleByStringInterpolation {
     public enum Kind: String, Sendable, CaseIterable {
-        /// No prompt: the completion is all there is.
+        /// No prompt: the completion is all there is. The text is how it opens, so that dialogues that begin alike stay together.
         case none
         case text
         /// JSON: a list of messages.
@@ -21,7 +21,31 @@ public struct StoredContent: Sendable, Equatable, ExpressibleByStringInterpolati
         self.text = text
     }
     public init(stringLiteral text: String) { self.init(kind: .text, text: text) }
-    public static let none = StoredContent(kind: .none, text: "")
+
+    /// The prompt of what has none: the dialogue's first question, or the text's first line.
+    public static func none(before completion: StoredContent) -> StoredContent {
+        StoredContent(kind: .none, text: String((completion.firstQuestion ?? "").prefix { !$0.isNewline }.prefix(200)))
+    }
+
+    /// The first thing a user says in it; of a text all of it.
+    var firstQuestion: String? {
+        switch kind {
+        case .none, .text: text
+        case .tokens: nil
+        case .transcript: Transcript(text)?.turns.first?.message.content ?? text
+        case .messages: if case let .messages(messages)? = content { messages.first { $0.role == "user" }?.content } else { nil }
+        }
+    }
+
+    /// What a reader would count: characters of the text, or of all messages' texts; of token ids their number.
+    var length: Int {
+        switch content {
+        case nil: 0
+        case let .text(text)?: text.unicodeScalars.count
+        case let .messages(messages)?: messages.reduce(0) { $0 + $1.content.unicodeScalars.count }
+        case let .tokens(ids)?: ids.count
+        }
+    }
 
     /// A record's content; what messages have besides role and content (`tool_calls`, `name`, …) is kept.
     public init(_ content: Content) {

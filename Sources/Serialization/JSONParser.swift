@@ -2,16 +2,21 @@ import Foundation
 
 extension JSON {
     /// Parses one JSON text.
-    /// - Parameter depthLimit: Nesting beyond this is refused, so that a hostile text cannot exhaust the stack.
+    /// - Parameters:
+    ///   - depthLimit: Nesting beyond this is refused, so that a hostile text cannot exhaust the stack.
+    ///   - repeatedKeys: What becomes of an object that has a key twice.
     /// - Throws: `JSONError` with the byte and line of the first fault.
-    public static func parse(_ bytes: some Sequence<UInt8>, depthLimit: Int = 128) throws(JSONError) -> JSON {
+    public static func parse(_ bytes: some Sequence<UInt8>, depthLimit: Int = 128, repeatedKeys: RepeatedKeys = .lastCounts) throws(JSONError) -> JSON {
         let array = ContiguousArray(bytes)
         let outcome: Result<JSON, JSONError> = array.withUnsafeBufferPointer { buffer in
-            var parser = JSONParser(bytes: buffer, depthLimit: depthLimit)
+            var parser = JSONParser(bytes: buffer, depthLimit: depthLimit, repeatedKeys: repeatedKeys)
             do throws(JSONError) { return .success(try parser.document()) } catch { return .failure(error) }
         }
         return try outcome.get()
     }
+
+    /// What becomes of an object that has a key twice: most readers take the last value, which for data may be the wrong one.
+    public enum RepeatedKeys: Sendable { case lastCounts, refused }
 
     /// Parses one JSON text given as a string.
     public static func parse(_ text: String, depthLimit: Int = 128) throws(JSONError) -> JSON {
@@ -23,11 +28,13 @@ extension JSON {
 struct JSONParser {
     let bytes: UnsafeBufferPointer<UInt8>
     let depthLimit: Int
+    let repeatedKeys: JSON.RepeatedKeys
     var position = 0
     var depth = 0
 
-    init(bytes: UnsafeBufferPointer<UInt8>, depthLimit: Int) {
+    init(bytes: UnsafeBufferPointer<UInt8>, depthLimit: Int, repeatedKeys: JSON.RepeatedKeys = .lastCounts) {
         self.bytes = bytes
+        self.repeatedKeys = repeatedKeys
         self.depthLimit = depthLimit
     }
 
@@ -104,7 +111,9 @@ struct JSONParser {
         while true {
             skipSpace()
             guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else { throw fault("a key in double quotes") }
+            let start = position
             let key = try string()
+            if repeatedKeys == .refused, result[key] != nil { throw fault("the key \"\(key.prefix(60))\" once", at: start) }
             skipSpace()
             guard take(":") else { throw fault("':' after the key \"\(key.prefix(60))\"") }
             result[key] = try value()

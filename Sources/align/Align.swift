@@ -31,16 +31,22 @@ import Foundation
         case "--version", "-V": try Output.line("align \(version)")
         case "help":
             guard words.count > 1 else { return try Output.write(Help.overview(Registry.commands)) }
-            try Output.write(Help.text(of: try Registry.command(named: words[1]).usage))
+            switch try Registry.match(Array(words.dropFirst())) {
+            case let .command(command, _): try Output.write(Help.text(of: command.usage))
+            case let .group(group, _): try Output.write(Help.text(of: group))
+            }
         default:
             if first.hasPrefix("-") { throw UsageError.unknownFlag(command: "COMMAND", flag: first, value: nil, nearest: nil) }
-            let command = try Registry.command(named: first)
-            let rest = Array(words.dropFirst())
             // Help is for those who do not know the flags yet: it wins over mistakes in them.
-            if rest.prefix(while: { $0 != "--" }).contains(where: { $0 == "--help" || $0 == "-h" }) {
-                return try Output.write(Help.text(of: command.usage))
+            func asksForHelp(_ rest: [String]) -> Bool { rest.prefix { $0 != "--" }.contains { $0 == "--help" || $0 == "-h" } }
+            switch try Registry.match(words) {
+            case let .group(group, rest):
+                guard asksForHelp(rest) else { throw UsageError.noSubcommand(group: group.name, commands: group.commands.map { $0.usage.name }) }
+                try Output.write(Help.text(of: group))
+            case let .command(command, rest):
+                if asksForHelp(rest) { return try Output.write(Help.text(of: command.usage)) }
+                try await command.parse(rest).run()
             }
-            try await command.parse(rest).run()
         }
     }
 }

@@ -5,18 +5,37 @@ import Testing
 @Suite("Command line") struct CommandLineTests {
     static let names = Registry.commands.map { $0.usage.name }
 
+    private func command(_ name: String) throws -> any Command.Type {
+        let match = try Registry.match(name.split(separator: " ").map(String.init))
+        guard case let .command(command, rest) = match, rest.isEmpty else { throw UsageError.noCommand }
+        return command
+    }
+    private func run(_ name: String, _ more: String...) throws -> Child.Result { try Child(name.split(separator: " ").map(String.init) + more).wait() }
+
     @Test("every command's help has its flags, defaults and an example", arguments: names) func help(name: String) throws {
-        let usage = try Registry.command(named: name).usage
-        let result = try Child.run(name, "--help")
+        let usage = try command(name).usage
+        let result = try run(name, "--help")
         #expect(result.code == 0 && result.err.isEmpty, "exit \(result.code), standard error: \(result.err)")
         #expect(result.out == Help.text(of: usage))
         for flag in usage.flags { #expect(result.out.contains("  \(flag.form)"), "\(flag.form) is missing") }
         #expect(result.out.contains("Example:\n  align \(name)") && !usage.summary.isEmpty && usage.summary.hasSuffix("."))
-        #expect(try Child.run("help", name).out == result.out)
+        #expect(try Child(["help"] + name.split(separator: " ").map(String.init)).wait().out == result.out)
+    }
+
+    @Test("a group's help lists its commands, and its name alone is not enough", arguments: Registry.groups.map(\.name)) func group(name: String) throws {
+        let help = try Child.run(name, "--help")
+        let group = try #require(Registry.groups.first { $0.name == name })
+        #expect(help.code == 0 && group.commands.allSatisfy { help.out.contains("  \($0.usage.name) ") } && group.commands.count > 1, "\(help.out)")
+        #expect(try Child.run("help", name).out == help.out)
+        #expect(try Child.run("--help").out.contains("  \(name) "))
+        let bare = try Child.run(name)
+        #expect(bare.code == 64 && bare.err.contains("second word") && bare.out.isEmpty, "exit \(bare.code): \(bare.err)")
+        let misspelt = try Child.run(name, String(group.commands[0].usage.name.dropFirst(name.count + 1).dropLast()))
+        #expect(misspelt.code == 64 && misspelt.err.contains("'\(group.commands[0].usage.name)'"), "exit \(misspelt.code): \(misspelt.err)")
     }
 
     @Test("an example parses", arguments: ["generate", "chat", "score", "tokenize", "inspect"]) func example(name: String) throws {
-        let command = try Registry.command(named: name)
+        let command = try command(name)
         var words: [String] = []
         for (index, part) in command.usage.example.split(separator: "\"", omittingEmptySubsequences: false).enumerated() {
             if index % 2 == 1 { words.append(String(part)) } else { words += part.split(separator: " ").map(String.init) }
@@ -25,10 +44,10 @@ import Testing
     }
 
     @Test("an unknown flag names the nearest", arguments: names) func nearest(name: String) throws {
-        let usage = try Registry.command(named: name).usage
-        let flag = try #require(usage.flags.first { $0.name.count > 5 })
+        let usage = try command(name).usage
+        let flag = try #require(usage.flags.first { $0.name.count > 4 })
         let misspelt = "--" + flag.name.dropLast()
-        let result = try Child.run(name, misspelt, "1")
+        let result = try run(name, misspelt, "1")
         #expect(result.code == 64, "exit \(result.code)")
         #expect(result.err.contains("unknown flag \(misspelt)") && result.err.contains(flag.form), "\(result.err)")
     }

@@ -4,18 +4,6 @@ import Testing
 @testable import PreferenceData
 
 @Suite struct RecordsSharedFiles {
-    /// A file of the shared folder, or nil, with a note.
-    private func shared(_ name: String) -> [RecordFile]? {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-        let folder = ProcessInfo.processInfo.environment["ALIGN_SHARED"] ?? root.deletingLastPathComponent().appendingPathComponent("shared").path
-        let path = "\(folder)/data/\(name)"
-        guard FileManager.default.fileExists(atPath: path) else {
-            print("skipped: \(path) is not there")
-            return nil
-        }
-        return [RecordFile(path: path)]
-    }
-
     @Test(arguments: [
         ("hh-helpful-base.train.jsonl", 1411, RecordShape.chosenRejectedTranscripts), ("hh-helpful-base.test.jsonl", 467, .chosenRejectedTranscripts),
         ("hh-harmless-base.train.jsonl.gz", 927, .chosenRejectedTranscripts), ("hh-harmless-base.test.jsonl", 926, .chosenRejectedTranscripts),

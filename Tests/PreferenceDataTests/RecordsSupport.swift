@@ -65,3 +65,15 @@ func badExample(_ text: String) throws -> String? {
 func turns(_ content: Content?) -> [String] {
     if case let .messages(messages)? = content { messages.map { "\($0.role): \($0.content)" } } else { [] }
 }
+
+/// A file of the shared folder; nil, with a note, where it is missing.
+func shared(_ name: String) -> [RecordFile]? {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    let folder = ProcessInfo.processInfo.environment["ALIGN_SHARED"] ?? root.deletingLastPathComponent().appendingPathComponent("shared").path
+    let path = "\(folder)/data/\(name)"
+    guard FileManager.default.fileExists(atPath: path) else {
+        print("skipped: \(path) is not there")
+        return nil
+    }
+    return [RecordFile(path: path)]
+}

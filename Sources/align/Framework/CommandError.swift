@@ -7,6 +7,8 @@ enum CommandError: ExitCoded, Equatable {
     /// A line of a file cannot be used.
     case badLine(path: String, line: Int, found: String, expected: String)
     case badData(path: String, reason: String)
+    /// Something is wrong with data; it has been printed.
+    case problems(Int)
     case cannotWrite(path: String, reason: String)
     /// The run was told to stop and has saved what it had.
     case interrupted(run: String?)
@@ -21,7 +23,7 @@ enum CommandError: ExitCoded, Equatable {
         switch self {
         case .noModel, .missingFile, .nothingRan: .noInput
         case .unreadable, .cannotWrite: .io
-        case .badLine, .badData: .data
+        case .badLine, .badData, .problems: .data
         case .interrupted, .stopped: .interrupted
         case .failed: .failed
         }
@@ -41,6 +43,7 @@ extension CommandError: CustomStringConvertible {
         case let .unreadable(path, reason): "\(path): cannot be read: \(reason)."
         case let .badLine(path, line, found, expected): "\(path):\(line): found \(found), expected \(expected)."
         case let .badData(path, reason): "\(path): \(reason)."
+        case let .problems(count): "\(count) \(count == 1 ? "problem" : "problems")."
         case let .cannotWrite(path, reason): "\(path): cannot be written: \(reason)."
         case let .interrupted(run):
             "interrupted; everything up to the last step is saved." + (run.map { " Go on with --resume --out \($0)." } ?? "")

@@ -2,15 +2,20 @@
 enum Help {
     /// `align --help`
     static func overview(_ commands: [any Command.Type]) -> String {
-        let width = commands.map { $0.usage.name.count }.max() ?? 0
-        let lines = commands.map { "  " + padded($0.usage.name, width) + "  " + $0.usage.summary }
+        let lines = list(Registry.groups.reduce(commands.map { ($0.usage.name, $0.usage.summary) }) { lines, group in
+            // A group stands for its commands, where the first of them would.
+            guard let place = lines.firstIndex(where: { $0.0.hasPrefix(group.name + " ") }) else { return lines }
+            var others = lines.filter { !$0.0.hasPrefix(group.name + " ") }
+            others.insert((group.name, group.summary), at: place)
+            return others
+        })
         return """
             align: turns a pretrained language model into one that people prefer.
 
             Usage: align COMMAND [flags]
 
             Commands:
-            \(lines.joined(separator: "\n"))
+            \(lines)
 
             'align COMMAND --help' lists a command's flags; 'align --version' names this build.
             Results go to standard output, progress and warnings to standard error.
@@ -18,6 +23,26 @@ enum Help {
             75 interrupted and saved.
 
             """
+    }
+
+    /// `align GROUP --help`
+    static func text(of group: CommandGroup) -> String {
+        """
+        \(group.summary)
+
+        Usage: align \(group.name) COMMAND [flags]
+
+        Commands:
+        \(list(group.commands.map { ($0.usage.name, $0.usage.summary) }))
+
+        'align \(group.name) COMMAND --help' lists a command's flags.
+
+        """
+    }
+
+    private static func list(_ lines: [(String, String)]) -> String {
+        let width = lines.map(\.0.count).max() ?? 0
+        return lines.map { "  " + padded($0.0, width) + "  " + $0.1 }.joined(separator: "\n")
     }
 
     /// `align COMMAND --help`

@@ -1,6 +1,8 @@
 /// What is wrong with a command line. The process then exits with 64.
 enum UsageError: Error, Equatable {
     case noCommand
+    /// The first of two words alone.
+    case noSubcommand(group: String, commands: [String])
     case unknownCommand(found: String, nearest: String?)
     case unknownFlag(command: String, flag: String, value: String?, nearest: String?)
     case missingValue(command: String, form: String, help: String)
@@ -22,6 +24,8 @@ extension UsageError: CustomStringConvertible {
         switch self {
         case .noCommand:
             return "no command given. See 'align --help'."
+        case let .noSubcommand(group, commands):
+            return "align \(group): the second word is missing, expected one of \(commands.map { "'\($0)'" }.joined(separator: ", ")). See 'align \(group) --help'."
         case let .unknownCommand(found, nearest):
             return "there is no command \"\(found)\"" + (nearest.map { "; the nearest is '\($0)'" } ?? "") + ". See 'align --help'."
         case let .unknownFlag(command, flag, value, nearest):
