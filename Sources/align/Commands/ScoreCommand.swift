@@ -18,13 +18,15 @@ struct ScoreCommand: Command {
             .optional("max-length", "N", "tokens of prompt and completion; completions are cut at the end", default: "the model's context"),
             .optional("columns", "prompt=A,chosen=B", "names of the columns in the files"),
             .optional("on-bad-row", "stop|skip", "what to do about rows that cannot be read", default: "stop"),
-        ] + ModelChoice.flags,
+        ] + ModelChoice.flags + RewardScoring.flags,
         example: "align score --prompt \"The capital of France is\" --completion \" Paris.\"",
         notes: """
             A line is {"logprob", "tokens", "token_logprobs"}: log π of the whole in nats, the scored ids, and log π of each.
             For pairs it is {"chosen": {…}, "rejected": {…}, "margin"}. Rows of files also say their "origin", file:line, and
             are turned into tokens as training would; token ids (prompt_ids, …) are taken as they are.
-            """)
+            With --reward a line is {"reward", "components"}.
+
+            """ + RewardScoring.notes)
 
     enum Source: Equatable {
         case text(prompt: String, completion: String, isChat: Bool)
@@ -40,6 +42,7 @@ struct ScoreCommand: Command {
     }
 
     let source: Source
+    let reward: RewardScoring?
     let model: ModelChoice
     let settings: TrainingSettings
     let maxLength: Int?
@@ -57,17 +60,19 @@ struct ScoreCommand: Command {
         if completion == nil, let flag = ["prompt", "chat"].first(where: { arguments.optionalText($0) != nil }) {
             throw .conflict(command: command, flags: [flag, given[0]], reason: "--\(flag) belongs to --completion")
         }
+        reward = try RewardScoring(arguments)
         model = try ModelChoice(arguments)
         maxLength = try arguments.optionalInteger("max-length", in: 2...16_777_216, expected: "a number of tokens from 2, such as 1024")
         var settings = TrainingSettings(learningRate: 0)
         settings.template = arguments.optionalText("template") ?? settings.template
-        settings.columns = arguments.optionalText("columns")
+        settings.columns = reward == nil ? arguments.optionalText("columns") : nil  // a reward has columns of its own
         settings.onBadRow = try arguments.choice("on-bad-row", default: .stop)
         do throws(SettingError) { _ = try settings.columnNames() } catch { throw UsageError(error, command: command) }
         self.settings = settings
     }
 
     func run() async throws {
+        if let reward { return try await reward.run(source) }
         let checkpoint = try model.open()
         let rows = try rows(checkpoint)
         let policy = try model.load(checkpoint).transformer

@@ -31,6 +31,7 @@ enum Registry {
             DataDedupCommand.self,
             GenerateCommand.self,
             ChatCommand.self,
+            ServeCommand.self,
             ScoreCommand.self,
             TokenizeCommand.self,
             InspectCommand.self,
