@@ -19,6 +19,11 @@ public enum RecordShape: String, Sendable, CaseIterable {
     case conversations = "{conversations}"
     case text = "{text}"
     case tokens = "{input_ids, loss_mask}"
+    // Reward models
+    case rankedCompletions = "{prompt, completions, ranks}"
+    case scoredCompletions = "{prompt, completions, scores}"
+    case scoredCompletion = "{prompt, completion, score}"
+    case labelledSteps = "{prompt, completions, labels}"
     // Prompts
     case prompt = "{prompt}"
     case question = "{question}"
@@ -32,6 +37,7 @@ public enum RecordShape: String, Sendable, CaseIterable {
     static let supervised: [RecordShape] = [
         .promptCompletion, .promptResponse, .questionAnswer, .instructionOutput, .messages, .conversations, .text, .tokens,
     ]
+    static let rewards: [RecordShape] = pairs + [.rankedCompletions, .scoredCompletions, .scoredCompletion, .labelledSteps]
     static let prompts: [RecordShape] = [
         .prompt, .question, .instruction, .messages, .conversations, .text, .promptTokens, .chosenRejectedMessages,
     ]
@@ -40,6 +46,7 @@ public enum RecordShape: String, Sendable, CaseIterable {
     static let fields: Set<String> = [
         "prompt", "chosen", "rejected", "question", "response_j", "response_k", "instruction", "input", "output", "conversations",
         "prompt_ids", "chosen_ids", "rejected_ids", "completion", "response", "answer", "messages", "text", "input_ids", "loss_mask",
-        "margin", "system", "tools",
+        "margin", "system", "tools", "strength", "probability", "chosen_grades", "rejected_grades", "completions", "completions_ids",
+        "completion_ids", "ranks", "scores", "score", "labels", "subset",
     ]
 }

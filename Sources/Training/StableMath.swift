@@ -9,3 +9,9 @@ import Foundation
     let e = exp(u)
     return e / (1 + e)
 }
+
+/// log Σ exp(z), with the greatest term taken out: finite wherever the terms are. −∞ of none.
+public func logSumExp(_ z: [Double]) -> Double {
+    guard let top = z.max(), top.isFinite else { return z.max() ?? -.infinity }
+    return top + log(z.reduce(0) { $0 + exp($1 - top) })
+}

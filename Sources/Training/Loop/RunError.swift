@@ -33,6 +33,8 @@ public enum TrainingError: Error, Equatable {
     case badRow(origin: String, found: String, expected: String, remedy: String)
     case missingTokenizer(model: String)
     case missingModel
+    /// A model that was written and opened again is another one.
+    case savedModelDiffers(path: String, found: String, expected: String)
 }
 
 extension TrainingError: CustomStringConvertible {
@@ -45,6 +47,8 @@ extension TrainingError: CustomStringConvertible {
         case let .badRow(origin, found, expected, remedy):
             "\(origin): found \(found), expected \(expected). \(remedy)"
         case .missingModel: "no model: name a checkpoint with --model PATH (a Hugging Face folder or a GGUF file)."
+        case let .savedModelDiffers(path, found, expected):
+            "\(path): read back, the model scores \(found) where the trained one scored \(expected). Do not use it; the last checkpoint is good: --resume writes it again."
         case let .missingTokenizer(model):
             "\(model): has no tokenizer, which text needs. Put tokenizer.json beside the weights, or give rows of token ids."
         }

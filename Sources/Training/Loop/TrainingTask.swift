@@ -9,8 +9,14 @@ public protocol TrainingTask: Sendable {
     func batch(_ rows: [Int]) -> SegmentTree
     /// - Parameter scores: The policy's, of `batch(rows)`.
     func loss(_ scores: TokenScores, rows: [Int], step: StepTotals) throws(ObjectiveError) -> Loss
+    /// What of a step's or an evaluation's metrics is written down, and under which names.
+    func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics
     /// `row` in the record format that carries token ids, so that a dumped batch can be replayed.
     func record(of row: Int) -> JSON
+}
+
+extension TrainingTask {
+    public func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics { metrics }
 }
 
 /// Preference pairs under a pairwise objective.
@@ -56,6 +62,15 @@ public struct PairTask: TrainingTask {
         return tree
     }
 
+    /// Accuracy with ties ½, and what lengths say, are for held-out rows; in training lines TRL's strict accuracy stands alone.
+    public func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics {
+        guard !isEvaluation else { return metrics }
+        var metrics = metrics
+        metrics.remove { $0 == "accuracy" }
+        PairLengths.remove(from: &metrics)
+        return metrics
+    }
+
     public func loss(_ scores: TokenScores, rows indices: [Int], step: StepTotals) throws(ObjectiveError) -> Loss {
         let reference = indices.map { self.reference[$0].chosen } + indices.map { self.reference[$0].rejected }
         var loss = try objective(PairLogProbs(logProbs: scores.logProbs, reference: reference), step: step)
@@ -64,6 +79,10 @@ public struct PairTask: TrainingTask {
         loss.metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
         loss.metrics.record(
             "mean_token_accuracy", sum: Double(scores.isArgmax[..<chosenTokens].count { $0 }), count: Double(chosenTokens))
+        for (i, index) in indices.enumerated() {
+            let ratios = [i, indices.count + i].map { scores.logProbs.sum($0) - reference[$0] }
+            loss.metrics.record(PairLengths(chosen: rows[index].chosen.count, rejected: rows[index].rejected.count), margin: ratios[0] - ratios[1])
+        }
         return loss
     }
 

@@ -12,6 +12,10 @@ struct LossesPart: VerifyPart {
             let label = "losses/\(name.dropLast(5))"
             context.guarded(label) {
                 let file = try GoldenFile("\(folder)/\(name)")
+                if RewardLossGolden.fits(file) {
+                    try RewardLossGolden(file).run(label, context)
+                    return context.remember(uncompared: file.uncompared(), of: label)
+                }
                 guard PreferenceLossGolden.fits(file) else { return UncoveredPart.report("\(folder)/\(name)", as: label, context) }
                 try PreferenceLossGolden(file).run(label, context)
                 context.remember(uncompared: file.uncompared(), of: label)
