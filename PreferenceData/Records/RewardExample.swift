@@ -65,6 +65,16 @@ public struct RewardExample: Sendable, Equatable {
     }
 }
 
+extension RewardExample {
+    /// A pair, with what else is known of it.
+    public init(_ pair: PreferencePair, strength: PreferenceStrength? = nil, probability: Double? = nil, grades: [[Int?]] = [], subset: String? = nil) {
+        self.init(
+            prompt: pair.prompt, completions: [pair.chosen, pair.rejected],
+            judgement: .preferred(margin: pair.margin, strength: strength, probability: probability), grades: grades, origin: pair.origin,
+            shape: pair.shape, raw: pair.raw, tools: pair.tools, subset: subset)
+    }
+}
+
 extension Records {
     /// What reward models learn from: preference pairs, ranked or scored completions, labelled steps.
     public static func rewards(

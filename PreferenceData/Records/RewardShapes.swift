@@ -32,11 +32,10 @@ enum RewardShapes {
                     remedy: "Write the strength in these words, or leave the field out.")
             }
         }
-        let judgement = RewardExample.Judgement.preferred(
-            margin: pair.margin, strength: strength, probability: try row["probability"].map { value throws(RowFault) in try probability(value, row.name("probability")) })
         return RewardExample(
-            prompt: pair.prompt, completions: [pair.chosen, pair.rejected], judgement: judgement,
-            grades: try [grades(row, "chosen_grades"), grades(row, "rejected_grades")], origin: origin, shape: pair.shape, raw: pair.raw, tools: pair.tools, subset: row["subset"]?.string)
+            pair, strength: strength,
+            probability: try row["probability"].map { value throws(RowFault) in try probability(value, row.name("probability")) },
+            grades: try [grades(row, "chosen_grades"), grades(row, "rejected_grades")], subset: row["subset"]?.string)
     }
 
     private static func several(_ row: RowView, _ origin: RowOrigin) throws(RowFault) -> RewardExample {

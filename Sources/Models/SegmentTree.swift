@@ -23,8 +23,13 @@ public struct SegmentTree: Sendable {
     public private(set) var readoutPoints: [Int32] = []
     /// Whether a segment has children, in the order of segments.
     private var isInner: [Bool] = []
+    /// Divides the logits of scored tokens: that at which the rows were sampled where ratios are taken, else 1.
+    public var temperature: Double
 
-    public init() {}
+    public init(temperature: Double = 1) {
+        precondition(temperature > 0, "temperature \(temperature)")
+        self.temperature = temperature
+    }
 
     public var tokenCount: Int { tokens.count }
     public var scoredTokenCount: Int { targets.count }

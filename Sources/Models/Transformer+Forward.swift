@@ -2,14 +2,6 @@ import Checkpoints
 import Tensors
 
 extension Transformer {
-    /// Who attends to what, and a cache that takes the keys and values for decoding to go on from.
-    struct AttentionPlan {
-        var segments: [AttentionSegment]
-        var cache: DecodingCache?
-        /// Row of the cache for each row of the pack.
-        var cacheRows: [Int] = []
-    }
-
     var attentionWidth: Int { config.heads * config.headDimension }
     var keyValueWidth: Int { config.keyValueHeads * config.headDimension }
 
@@ -62,8 +54,10 @@ extension Transformer {
         let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
         layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) { rotation.apply($0, on: compute) }
-        let (q, k, v) = split(a.queryKeyValue)
-        plan.cache?.store(k, v, layer: index, rows: plan.cacheRows, on: compute)
+        let q: Operand
+        var (k, v): (Operand, Operand)
+        (q, k, v) = split(a.queryKeyValue)
+        (k, v) = plan.keys(k, v, layer: index, workspace: &workspace, on: compute)
         attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
         layer.packedOutput.forward(a.attended, on: compute) { add($0, to: a.input, into: a.middle, on: compute) }
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
@@ -83,14 +77,14 @@ extension Transformer {
         precondition(gradients.count > 0, "this model was opened without gradients: use scores(of:)")
         pending = nil
         let (kept, final) = try run(batch, keeps: true)
-        let (scores, logSumExp) = try score(batch, final)
-        pending = PendingBackward(batch: batch, layers: kept, final: final, logSumExp: logSumExp)
+        let (scores, logSumExp) = try score(batch, final, keeps: true)
+        pending = PendingBackward(batch: batch, layers: kept, final: final, logProbs: scores.logProbs.values, logSumExp: logSumExp)
         return scores
     }
 
     public func scores(of batch: SegmentTree) throws -> TokenScores {
         pending = nil
-        return try score(batch, try run(batch, keeps: false).final).scores
+        return try score(batch, try run(batch, keeps: false).final, keeps: false).scores
     }
 
     /// The residual stream after the last layer, and what the backward needs if it `keeps` it.

@@ -30,20 +30,16 @@ extension Decoder {
     public func logits(prompt: [Int32], continuation: [Int32]) throws -> Matrix {
         let result = Matrix(rows: continuation.count, columns: config.vocabularySize)
         guard let first = continuation.first else { return result }
-        let cache = makeCache(rows: DecodingCache.rows(prompt.count) + DecodingCache.rows(continuation.count))
-        guard let promptRows = cache.reserve(prompt.count), let ownRows = cache.reserve(continuation.count) else {
-            preconditionFailure("a cache of \(cache.rows) rows is too small for \(prompt.count) + \(continuation.count)")
-        }
+        let cache = makeCache(blocks: DecodingCache.blocks(prompt.count) + DecodingCache.blocks(continuation.count))
         plan(sequences: 1, keys: prompt.count + continuation.count)
-        var pack = PromptPack()
-        pack.append(prompt, rows: promptRows)
+        var (pack, promptRows, ownRows) = (PromptPack(), DecodingCache.Chain(), DecodingCache.Chain())
+        pack.append(prompt[...], to: &promptRows, of: cache, isEnd: true)
         result.pointer.update(from: try read(pack, into: cache).pointer, count: result.columns)
         var token = first
         for row in continuation.indices.dropFirst() {
             beginStep()
-            let own = ownRows.lowerBound..<ownRows.lowerBound + row
             try check([token])
-            add(token, DecodingCache.Query(position: prompt.count + row - 1, prompt: promptRows, own: own))
+            add(token, prompt: promptRows, own: &ownRows, of: cache)
             (result.pointer + row * result.stride).update(from: step(cache).pointer, count: result.columns)
             token = continuation[row]
         }

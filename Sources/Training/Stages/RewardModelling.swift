@@ -28,7 +28,7 @@ public struct RewardModelling: Stage {
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
         let base = try context.model(settings.training)
-        let data = try prepare(base, context)
+        let data = try prepare(base, context).data
         let source = try scoring(base, data)
         return try data.preflight.measured(try task(data.rows), source: source, settings: settings.training)
     }
@@ -37,7 +37,7 @@ public struct RewardModelling: Stage {
         try settings.validate()
         let training = settings.training
         let base = try context.model(training)
-        let data = try prepare(base, context)
+        let (data, comparisons) = try prepare(base, context)
         context.report(.preflight(data.preflight))
         let source = try scoring(base, data)
 
@@ -48,7 +48,7 @@ public struct RewardModelling: Stage {
             inputs: [
                 ("model", .string(modelHash)), ("data", .string(PreparedRows.hash(data.rows))), ("held-out", .string(PreparedRows.hash(data.heldOut))),
             ] + head,
-            lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]])
+            lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]], comparisons: comparisons)
         if let outcome = run.outcome { return outcome }
         let policy = try run.loadPolicy()
         let outcome = try run.train(try task(data.rows), evaluation: data.heldOut.isEmpty ? nil : try task(data.heldOut), policy: policy)
@@ -63,9 +63,10 @@ public struct RewardModelling: Stage {
     // MARK: Data
 
     /// The rows that it would train on.
-    func rows(in context: StageContext) throws -> [RewardRow] { try prepare(try context.model(settings.training), context).rows }
+    func rows(in context: StageContext) throws -> [RewardRow] { try prepare(try context.model(settings.training), context).data.rows }
 
-    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<RewardRow> {
+    /// - Returns: Rows, and the ids of the store's comparisons they were made of.
+    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> (data: StageData<RewardRow>, comparisons: [String]) {
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
         let isPairwise = [BradleyTerry.name, PlackettLuce.name].contains(settings.loss)
@@ -74,22 +75,26 @@ public struct RewardModelling: Stage {
         guard let objective = Self.objectives.first(where: { $0.name == settings.loss }) else {
             throw SettingError.badValue(setting: "loss", found: settings.loss, expected: "one of \(Self.objectives.map(\.name).joined(separator: ", "))")
         }
+        func encode(_ example: RewardExample) throws -> RowEncoder.Encoded<RewardRow> {
+            let encoded = try encoder.encode(example, labelling)
+            if let row = encoded.row, !objective.accepts(row.label) {
+                throw TrainingError.badRow(
+                    origin: row.origin, found: "a row of \(example.shape.rawValue)", expected: "one that the loss \(objective.name) learns from",
+                    remedy: "Choose another --loss: \(Self.objectives.filter { $0.accepts(row.label) }.map(\.name).joined(separator: ", ")).")
+            }
+            return encoded
+        }
         func rows(_ files: [String]) throws -> PreparedRows<RewardRow> {
             let read = try Records.rewards(
                 files.map(RecordFile.parse), columns: training.columnNames(), onBadRow: training.readerPolicy, seed: UInt64(training.seed))
             var prepared = PreparedRows<RewardRow>(preflight: Preflight(read.report))
-            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }) { example in
-                let encoded = try encoder.encode(example, labelling)
-                if let row = encoded.row, !objective.accepts(row.label) {
-                    throw TrainingError.badRow(
-                        origin: row.origin, found: "a row of \(example.shape.rawValue)", expected: "one that the loss \(objective.name) learns from",
-                        remedy: "Choose another --loss: \(Self.objectives.filter { $0.accepts(row.label) }.map(\.name).joined(separator: ", ")).")
-                }
-                return encoded
-            }
+            try prepared.encode(
+                read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }, encode)
             return prepared
         }
-        var data = try StageData(rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
+        let stored = settings.pairs.isEmpty
+            ? try StoredPairs(in: context, split: settings.split, settings: training) { try encode(RewardExample($0)) } : nil
+        var data = try StageData(stored?.prepared ?? rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
         data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
             [.init("prompt", rows.map(\.prompt.count)), .init("completion", rows.flatMap { $0.completions.map(\.count) })]
         } sizes: { row in
@@ -104,7 +109,7 @@ public struct RewardModelling: Stage {
                 return encoder.marked(row.prompt + completion, row.prompt.map { _ in false } + completion.indices.map(read.contains))
             }.joined(separator: "\n")
         } ?? ""
-        return data
+        return (data, stored?.ids ?? [])
     }
 
     /// What was made of the rows' ends and labels, in words.

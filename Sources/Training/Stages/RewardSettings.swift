@@ -11,6 +11,7 @@ public struct RewardSettings: StageSettings {
     public enum LongRows: String, CaseIterable, Sendable, Codable { case drop, cut }
 
     public var pairs: [String] = []
+    public var split: String?
     public var loss = BradleyTerry.name
     public var margin = Margin.column
     public var softLabels = SoftLabels.column
@@ -28,8 +29,10 @@ public struct RewardSettings: StageSettings {
     public static let fields: [SettingField<RewardSettings>] = ownFields + TrainingSettings.fields.map { $0.lifted(to: \.training) }
 
     private static let ownFields: [SettingField<RewardSettings>] = [
-        .list("pairs", \.pairs, placeholder: "FILE", group: "Reward", aliases: ["data", "dataset_name", "dataset"], isRequired: true,
-            help: "preference pairs, ranked or scored completions, labelled steps: JSON lines or a JSON array; FILE:2 counts a file twice"),
+        .list("pairs", \.pairs, placeholder: "FILE", group: "Reward", aliases: ["data", "dataset_name", "dataset"],
+            help: "preference pairs, ranked or scored completions, labelled steps: JSON lines or a JSON array; FILE:2 counts a file twice; without any, the store's pairs"),
+        .text("split", \.split, placeholder: "NAME", group: "Reward",
+            help: "the store's pairs of this split; without it those of train and of no split"),
         .word("loss", \.loss, of: RewardModelling.objectives.map(\.name), group: "Reward", aliases: ["loss_type"], help: "what is minimised"),
         .choice("margin", \.margin, group: "Reward", help: "a pair's margin: the rows' \"margin\", or Llama 2's tables by the rows' \"strength\""),
         .choice("soft-labels", \.softLabels, group: "Reward",
@@ -50,6 +53,9 @@ public struct RewardSettings: StageSettings {
     public func validate() throws(SettingError) {
         try checkRequired()
         try training.validate()
+        if split != nil, !pairs.isEmpty {
+            throw .conflict(settings: ["split", "pairs"], reason: "splits are of the store's pairs, not of a file's")
+        }
         guard loss != BradleyTerry.name else { return }
         let own: [(name: String, isSet: Bool)] = [
             ("label-smoothing", labelSmoothing > 0), ("center-rewards-coefficient", centering > 0), ("grade-weight", gradeWeight > 0),
