@@ -34,7 +34,7 @@ struct ImportShape: Sendable {
         ImportShape(.tree, .rankings, { $0["prompt"]?["replies"] != nil }, TreeShapes.tree),
         ImportShape(.candidates, .rankings, { ($0["completions"] ?? $0["responses"])?.array != nil }, CandidateShapes.read),
         ImportShape(.labelledCompletion, .labels, isLabelled, CandidateShapes.label),
-        ImportShape(.completionScore, .scores, isScored, CandidateShapes.score),
+        ImportShape(.scoredCompletion, .scores, isScored, CandidateShapes.score),
         ImportShape(.instances, .examples, { $0.has("instruction", "instances") }, TreeShapes.instances),
         ImportShape(.promptCompletion, .examples, isSupervised, example),
         ImportShape(.prompt, .prompts, { _ in true }, task),

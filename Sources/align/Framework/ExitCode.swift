@@ -54,7 +54,7 @@ extension RunError: ExitCoded {
 extension TrainingError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
-        case .notFinite: .failed
+        case .notFinite, .savedModelDiffers: .failed
         case .missingModel, .noPairs: .noInput
         case .otherShape: .usage
         case .noRows, .badRow, .missingTokenizer: .data

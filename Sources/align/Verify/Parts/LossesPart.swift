@@ -11,6 +11,7 @@ struct LossesPart: VerifyPart {
     private static let kinds: [(
         fits: @Sendable (GoldenFile) -> Bool, run: @Sendable (GoldenFile, String, VerifyContext) throws -> Void
     )] = [
+        (RewardLossGolden.fits, { try RewardLossGolden($0).run($1, $2) }),
         (UnpairedLossGolden.fits, { try UnpairedLossGolden($0).run($1, $2) }),
         (PPOGolden.fits, { try PPOGolden($0).run($1, $2) }),
         (PolicyLossGolden.fits, { try PolicyLossGolden($0).run($1, $2) }),
