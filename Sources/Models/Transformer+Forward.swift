@@ -57,21 +57,40 @@ extension Transformer {
     }
 
     /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.
-    func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, into output: Matrix) {
+    /// - Parameter dropoutKeys: Of the adapter's dropout, one a row; nil: nothing is dropped.
+    func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, dropoutKeys: [UInt64]? = nil, into output: Matrix) {
+        func term(_ product: Adapter.Product, _ x: Operand) -> AdaptedLinear.Term? {
+            guard let adapter, let linear = self.adapted(index, product) else { return nil }
+            return linear.term(x, mask: adapter.mask(dropoutKeys, linear), &workspace, on: compute)
+        }
         let (layer, rows) = (layers[index], a.input.rows)
         let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) { rotation.apply($0, on: compute) }
+        var adapted = term(.queryKeyValue, normed)
+        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) {
+            adapted?.add(to: $0)
+            rotation.apply($0, on: compute)
+        }
         let (q, k, v) = split(a.queryKeyValue)
         plan.cache?.store(k, v, layer: index, rows: plan.cacheRows, on: compute)
         attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
-        layer.packedOutput.forward(a.attended, on: compute) { add($0, to: a.input, into: a.middle, on: compute) }
+        adapted = term(.output, a.attended)
+        layer.packedOutput.forward(a.attended, on: compute) {
+            adapted?.add(to: $0)
+            add($0, to: a.input, into: a.middle, on: compute)
+        }
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
+        adapted = term(.gateUp, normed)
         layer.packedGateUp.forward(normed, into: a.gateUp, pieces: PackedLinear.Pieces(columns: 256, parts: 2), on: compute) {
+            adapted?.add(to: $0)
             gated($0, into: hidden, gate: config.gate, on: compute)
         }
-        layer.packedDown.forward(hidden, on: compute) { add($0, to: a.middle, into: output, on: compute) }
+        adapted = term(.down, hidden)
+        layer.packedDown.forward(hidden, on: compute) {
+            adapted?.add(to: $0)
+            add($0, to: a.middle, into: output, on: compute)
+        }
     }
 
     func split(_ qkv: Operand) -> (q: Operand, k: Operand, v: Operand) {
@@ -82,9 +101,10 @@ extension Transformer {
     public func logProbs(of batch: SegmentTree) throws -> TokenScores {
         precondition(gradients.count > 0, "this model was opened without gradients: use scores(of:)")
         pending = nil
-        let (kept, final) = try run(batch, keeps: true)
+        let keys = adapter?.rowKeys(batch)
+        let (kept, final) = try run(batch, keeps: true, dropoutKeys: keys)
         let (scores, logSumExp) = score(batch, final)
-        pending = PendingBackward(batch: batch, layers: kept, final: final, logSumExp: logSumExp)
+        pending = PendingBackward(batch: batch, layers: kept, final: final, logSumExp: logSumExp, dropoutKeys: keys)
         return scores
     }
 
@@ -94,7 +114,7 @@ extension Transformer {
     }
 
     /// The residual stream after the last layer, and what the backward needs if it `keeps` it.
-    func run(_ batch: SegmentTree, keeps: Bool) throws -> (kept: [LayerActivations], final: Matrix) {
+    func run(_ batch: SegmentTree, keeps: Bool, dropoutKeys: [UInt64]? = nil) throws -> (kept: [LayerActivations], final: Matrix) {
         try check(batch.tokens, batch.positions)
         reserveRotations(batch.positions)
         let (rows, d) = (batch.tokenCount, config.hiddenSize)
@@ -102,12 +122,12 @@ extension Transformer {
         var kept: [LayerActivations] = []
         let rotation = rotation(batch.positions)
         var x = workspace.matrix("x0", rows: rows, columns: d)
-        gatherRows(embedding, batch.tokens, into: x, on: compute)
+        embed(batch.tokens, into: x)
         for index in layers.indices {
             let a = activations(keeps && !recompute ? index : -1, rows: rows, input: x)
             // Kept inputs have a place each; otherwise two take turns.
             x = workspace.matrix(keeps ? "x\(index + 1)" : "x\((index + 1) % 2)", rows: rows, columns: d)
-            forward(index, a, rotation: rotation, plan: plan, into: x)
+            forward(index, a, rotation: rotation, plan: plan, dropoutKeys: dropoutKeys, into: x)
             if keeps { kept.append(a) }
         }
         return (kept, x)

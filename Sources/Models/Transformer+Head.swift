@@ -62,7 +62,7 @@ extension Transformer {
                         backward.apply($0, first: block.lowerBound, on: compute)
                     }
                     head.backwardInput(dLogits, outputs: block, into: Operand(dNormed.rows(chunk)), accumulate: block.lowerBound > 0, on: compute)
-                    accumulateWeightGradient(dLogits, normed.rows(chunk), into: dHead.rows(block), on: compute)
+                    if let dHead { accumulateWeightGradient(dLogits, normed.rows(chunk), into: dHead.rows(block), on: compute) }
                 }
             }
             let dRaw = workspace.matrix("head.dRaw", rows: rows, columns: d)

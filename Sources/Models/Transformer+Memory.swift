@@ -11,9 +11,39 @@ extension Transformer {
         config: ModelConfig, tokens: Int, scoredTokens: Int, trains: Bool, precision: Precision, recompute: Bool
     ) -> Int {
         let layout = ParameterLayout(config)
-        let float = 4
         let packed = precision == .bf16 ? layout.count * 2 * (trains ? 2 : 1) : 0
-        let weights = layout.count * float * (trains ? 4 : 1) + packed
+        return layout.count * 4 * (trains ? 4 : 1) + packed
+            + activationBytes(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: trains, precision: precision, recompute: recompute)
+    }
+
+    /// The same of a frozen model with an adapter: blocks, and four floats of every parameter of the adapter with its packed copies.
+    public static func memoryEstimate(
+        frozen checkpoint: Checkpoint, base: BasePrecision, adapter: AdapterConfig, tokens: Int, scoredTokens: Int, precision: Precision, recompute: Bool
+    ) throws -> Int {
+        let config = checkpoint.config
+        var (blocks, layout, widest) = (0, AdapterLayout(), 0)
+        for (name, shape) in config.requiredTensors() {
+            let stored = checkpoint.tensors[name].flatMap { ElementType(rawValue: $0.dtype) } ?? .f32
+            let type = shape.count == 1 ? .f32 : Self.type(of: name, in: checkpoint, base: base, precision: precision) ?? (checkpoint.adapter == nil ? stored : .f32)
+            blocks += shape.reduce(1, *) / type.blockElements * type.blockBytes
+        }
+        for layer in 0..<config.layers {
+            for product in Adapter.Product.allCases {
+                let tensors = Adapter.tensors(product, config)
+                let inputs = product == .down ? config.intermediateSize : product == .output ? config.heads * config.headDimension : config.hiddenSize
+                _ = try layout.place(adapter, layer: layer, tensors: tensors, inputs: inputs)
+                widest = max(widest, tensors.reduce(0) { $0 + $1.rows })
+            }
+        }
+        let own = tokens * (adapter.isDoRA ? widest * (precision == .bf16 ? 6 : 8) : 0) + tokens * (adapter.dropout > 0 ? config.intermediateSize * 4 : 0)
+        return blocks + layout.count * (16 + 8) + own
+            + activationBytes(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: true, precision: precision, recompute: recompute)
+    }
+
+    private static func activationBytes(
+        config: ModelConfig, tokens: Int, scoredTokens: Int, trains: Bool, precision: Precision, recompute: Bool
+    ) -> Int {
+        let float = 4
         let d = config.hiddenSize
         let (attention, keyValue) = (config.heads * config.headDimension, config.keyValueHeads * config.headDimension)
         let qkv = attention + 2 * keyValue
@@ -28,7 +58,7 @@ extension Transformer {
         let activations = tokens * (perLayer * layers + residual + shared)
         let rows = min(scoredTokens, headRows)
         let head = scoredTokens * (d * (trains ? 3 : 1) + operand(d)) + operand(rows * min(config.vocabularySize, headColumns))
-        return weights + (activations + head) * float
+        return (activations + head) * float
     }
 
     /// Floating-point operations of one forward over a batch: 2 per weight and token, attention's products, and the head on scored tokens.

@@ -18,16 +18,23 @@ public final class Transformer: TrainablePolicy {
     public let precision: Precision
     /// Whether activations are dropped after a layer's forward and computed again in its backward.
     public let recompute: Bool
+    /// All of the model's, or the adapter's alone where the model is frozen.
     public private(set) var parameters: [ParameterInfo] = []
     public let weights: FloatBuffer
     /// Empty when the model does not train.
     public let gradients: FloatBuffer
 
     let layers: [Layer]
+    /// Empty where the model is frozen: `storedEmbedding` then has the rows.
     let embedding: Matrix
+    let storedEmbedding: StoredLinear?
     let finalNorm: Matrix
     let head: PackedLinear
     let headWeight: Matrix
+    /// What trains where the model itself is frozen.
+    let adapter: Adapter?
+    /// Whether the adapter takes part: without it the model is its own reference.
+    var adapterIsOn = true
     private(set) var rope: RotaryTable
     var workspace = Workspace()
     /// What the last `logProbs` left for `backward`.
@@ -74,6 +81,7 @@ public final class Transformer: TrainablePolicy {
             Matrix(buffer: weights, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
         }
         embedding = matrix(layout.embedding)
+        (storedEmbedding, adapter) = (nil, nil)
         finalNorm = matrix(layout.finalNorm)
         headWeight = matrix(layout.head)
         head = PackedLinear(outputs: layout.head.rows, inputs: layout.head.columns, precision: precision, forwardOnly: !trains)
@@ -81,6 +89,31 @@ public final class Transformer: TrainablePolicy {
         rope = RotaryTable(config)
         try Transformer.load(parameters, into: weights, on: compute, fill)
         weightsChanged()
+    }
+
+    /// A frozen model, its weights in the blocks that `loader` makes of them, with an adapter that trains.
+    /// - Parameters:
+    ///   - adapter: nil: nothing trains.
+    ///   - seed: Of the adapter's first weights and of its dropout.
+    init(
+        frozen loader: StoredLoader, adapter adapterConfig: AdapterConfig?, seed: UInt64, compute: Compute, precision: Precision, trains: Bool, recompute: Bool
+    ) throws {
+        let config = loader.checkpoint.config
+        try Transformer.check(config)
+        (self.config, self.compute, self.precision, self.recompute) = (config, compute, precision, recompute)
+        layout = ParameterLayout(config)
+        let stored = try StoredMatrices(loader, on: compute)
+        (embedding, storedEmbedding, finalNorm) = (Matrix(rows: 0, columns: config.hiddenSize), stored.embedding, stored.finalNorm)
+        (head, headWeight) = (PackedLinear(stored.head, precision: precision), Matrix(rows: 0, columns: config.hiddenSize))
+        let layers = zip(layout.layers, stored.layers).map { Layer($0, frozen: $1, precision: precision) }
+        self.layers = layers
+        rope = RotaryTable(config)
+        adapter = try adapterConfig.map { adapterConfig in
+            try Adapter(
+                adapterConfig, model: config, base: { layers[$0].linear($1) }, seed: seed, precision: precision, trains: trains, on: compute)
+        }
+        (parameters, weights) = (adapter?.parameters ?? [], adapter?.weights ?? FloatBuffer(count: 0))
+        gradients = adapter?.gradients ?? FloatBuffer(count: 0)
     }
 
     /// Fills every parameter, several at a time; the first failure in checkpoint order is the one reported.
@@ -102,12 +135,17 @@ public final class Transformer: TrainablePolicy {
 
     /// Packs the weights for the matrix units: once after every update.
     public func weightsChanged() {
+        guard storedEmbedding == nil else {
+            adapter?.weightsChanged(on: compute)
+            return
+        }
         for layer in layers { layer.pack(on: compute) }
         head.pack(headWeight, on: compute)
     }
 
     /// Weights are packed as soon as they have changed, a few rows at a time.
     public func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) {
+        guard storedEmbedding == nil else { return changePieces(on: compute, change) }
         func norm(_ block: ParameterLayout.Block) { change(block.offset..<block.offset + block.columns, false) }
         func matrix(_ block: ParameterLayout.Block, _ rows: Range<Int>) {
             change(block.offset + rows.lowerBound * block.columns..<block.offset + rows.upperBound * block.columns, true)
@@ -115,10 +153,7 @@ public final class Transformer: TrainablePolicy {
         for layer in layers {
             norm(layer.blocks.inputNorm)
             norm(layer.blocks.postNorm)
-            layer.packedQueryKeyValue.pack(layer.queryKeyValue, on: compute) { matrix(layer.blocks.queryKeyValue, $0) }
-            layer.packedOutput.pack(layer.output, on: compute) { matrix(layer.blocks.output, $0) }
-            layer.packedGateUp.pack(layer.gateUp, on: compute) { matrix(layer.blocks.gateUp, $0) }
-            layer.packedDown.pack(layer.down, on: compute) { matrix(layer.blocks.down, $0) }
+            layer.pack(on: compute, afterChanging: matrix)
         }
         norm(layout.finalNorm)
         head.pack(headWeight, on: compute) { matrix(layout.head, $0) }
@@ -128,8 +163,9 @@ public final class Transformer: TrainablePolicy {
         }
     }
 
-    func gradient(_ block: ParameterLayout.Block) -> Matrix {
-        Matrix(buffer: gradients, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
+    /// ∂L/∂W of a block of the model's own weights; nil where they are frozen.
+    func gradient(_ block: ParameterLayout.Block) -> Matrix? {
+        storedEmbedding != nil ? nil : Matrix(buffer: gradients, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
     }
 
     func reserveRotations(_ positions: [Int32]) {
@@ -172,18 +208,16 @@ public enum ModelError: Error, Equatable, CustomStringConvertible {
 
 /// One decoder block's weights.
 struct Layer {
-    let inputNorm, queryKeyValue, output, postNorm, gateUp, down: Matrix
+    let inputNorm, postNorm: Matrix
     let blocks: ParameterLayout.LayerBlocks
     let packedQueryKeyValue, packedOutput, packedGateUp, packedDown: PackedLinear
+    /// What is packed, by product; none of a frozen model.
+    private let matrices: [(packed: PackedLinear, weight: Matrix, block: ParameterLayout.Block)]
 
     init(_ blocks: ParameterLayout.LayerBlocks, matrix: (ParameterLayout.Block) -> Matrix, precision: Precision, forwardOnly: Bool) {
         self.blocks = blocks
         inputNorm = matrix(blocks.inputNorm)
-        queryKeyValue = matrix(blocks.queryKeyValue)
-        output = matrix(blocks.output)
         postNorm = matrix(blocks.postNorm)
-        gateUp = matrix(blocks.gateUp)
-        down = matrix(blocks.down)
         func packed(_ block: ParameterLayout.Block) -> PackedLinear {
             PackedLinear(outputs: block.rows, inputs: block.columns, precision: precision, forwardOnly: forwardOnly)
         }
@@ -191,12 +225,31 @@ struct Layer {
         packedOutput = packed(blocks.output)
         packedGateUp = packed(blocks.gateUp)
         packedDown = packed(blocks.down)
+        matrices = [
+            (packedQueryKeyValue, matrix(blocks.queryKeyValue), blocks.queryKeyValue), (packedOutput, matrix(blocks.output), blocks.output),
+            (packedGateUp, matrix(blocks.gateUp), blocks.gateUp), (packedDown, matrix(blocks.down), blocks.down),
+        ]
     }
 
-    func pack(on compute: Compute) {
-        packedQueryKeyValue.pack(queryKeyValue, on: compute)
-        packedOutput.pack(output, on: compute)
-        packedGateUp.pack(gateUp, on: compute)
-        packedDown.pack(down, on: compute)
+    init(_ blocks: ParameterLayout.LayerBlocks, frozen stored: StoredMatrices.Layer, precision: Precision) {
+        self.blocks = blocks
+        (inputNorm, postNorm, matrices) = (stored.inputNorm, stored.postNorm, [])
+        packedQueryKeyValue = PackedLinear(stored.queryKeyValue, precision: precision)
+        packedOutput = PackedLinear(stored.output, precision: precision)
+        packedGateUp = PackedLinear(stored.gateUp, precision: precision)
+        packedDown = PackedLinear(stored.down, precision: precision)
+    }
+
+    func linear(_ product: Adapter.Product) -> PackedLinear {
+        switch product {
+        case .queryKeyValue: packedQueryKeyValue
+        case .output: packedOutput
+        case .gateUp: packedGateUp
+        case .down: packedDown
+        }
+    }
+
+    func pack(on compute: Compute, afterChanging change: (ParameterLayout.Block, Range<Int>) -> Void = { _, _ in }) {
+        for entry in matrices { entry.packed.pack(entry.weight, on: compute) { change(entry.block, $0) } }
     }
 }

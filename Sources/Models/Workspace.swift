@@ -61,4 +61,6 @@ struct PendingBackward {
     /// The residual stream after the last layer.
     let final: Matrix
     let logSumExp: [Double]
+    /// Of the adapter's dropout; nil without.
+    let dropoutKeys: [UInt64]?
 }

@@ -13,6 +13,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     public let precision: Precision
     private let forwardOnly: Bool
     private var weight: Matrix?
+    /// Frozen weights in a file's blocks, in place of `weight` and panels of their own.
+    let stored: StoredLinear?
     /// bf16 in the memory of floats: panels of 32 outputs, and panels of 32 inputs.
     private var byOutput: FloatBuffer?
     private var byInput: FloatBuffer?
@@ -22,6 +24,14 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         self.inputs = inputs
         self.precision = precision
         self.forwardOnly = forwardOnly
+        stored = nil
+    }
+
+    /// Frozen weights that stay in their blocks: the panels of a product are made as it needs them, a few at a time.
+    ///
+    /// Results are, to the bit, those of the dequantised weights packed whole.
+    public init(_ stored: StoredLinear, precision: Precision) {
+        (outputs, inputs, self.precision, self.stored, forwardOnly) = (stored.outputs, stored.inputs, precision, stored, false)
     }
 
     /// The bf16 panels of 32 outputs, `[inputs/2][32][2]` each; nil under fp32.
@@ -124,7 +134,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     }
 
     /// Which of the layer's two products, for which outputs.
-    private enum Product {
+    enum Product {
         case forward(Range<Int>)
         case inputGradient(Range<Int>)
     }
@@ -140,7 +150,6 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
 
     /// - Parameter pieces: nil: nobody wants them.
     private func run(_ product: Product, _ x: Operand, into y: Operand?, accumulate: Bool, _ pieces: Pieces?, _ compute: Compute, _ epilogue: (Piece) -> Void) {
-        guard let weight else { preconditionFailure("a product before pack") }
         precondition(x.precision == precision, "\(x.precision) rows for a layer of \(precision)")
         let (n, k, range): (Int, Int, Range<Int>) =
             switch product {
@@ -151,6 +160,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
             "x [\(x.rows), \(x.columns)], outputs \(range) of [\(outputs), \(inputs)]")
         precondition(y.map { $0.rows == x.rows && $0.columns == n } ?? true, "y [\(y?.rows ?? 0), \(y?.columns ?? 0)] for [\(x.rows), \(n)]")
         guard x.rows > 0 else { return }
+        if let stored { return waves(product, stored, x, n, k, into: y, accumulate: accumulate, pieces, compute, epilogue) }
+        guard let weight else { preconditionFailure("a product before pack") }
         if let target = y?.matrix {  // results have a place of their own
             whole(product, weight, x, n, target, accumulate, compute)
             if let pieces { cut(target.pointer, target.stride, x.rows, n, pieces, compute, epilogue) }

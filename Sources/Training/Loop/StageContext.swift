@@ -69,6 +69,8 @@ public struct ModelSource: Sendable {
     public var save: @Sendable (_ policy: any TrainablePolicy, _ dtype: String, _ folder: String) throws -> Void
     /// Reads the weights in `folder`, a result of `save`, into a policy of this model.
     public var restore: @Sendable (_ policy: any TrainablePolicy, _ folder: String) throws -> Void
+    /// Whether an adapter of the model trains: the model itself then stays what it was, and is its own reference.
+    public var isAdapted = false
     /// Bytes that training takes with a micro-step of so many tokens and log-probs.
     public var memoryEstimate: @Sendable (_ tokens: Int, _ scoredTokens: Int) -> Int?
 

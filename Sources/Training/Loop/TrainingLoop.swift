@@ -91,6 +91,7 @@ struct TrainingLoop {
         var tokens = 0
         var metrics = Metrics()
         var broken: String?
+        policy.beginStep(state.step)
         for rows in batches where broken == nil {
             if isCancelled() {
                 optimizer.clearGradients(of: policy)

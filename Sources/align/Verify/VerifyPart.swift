@@ -22,6 +22,7 @@ enum VerifyParts {
             RotaryPart.self,
             LossesPart.self,
             OptimPart.self,
+            LoRAPart.self,
             TokenizersPart.self,
             TemplatesPart.self,
         ]
