@@ -20,6 +20,8 @@ extension Transformer {
             if recompute {
                 let unused = workspace.matrix("recomputed", rows: batch.tokenCount, columns: config.hiddenSize)
                 forward(index, a, rotation: rotation, plan: plan, dropoutKeys: pending.dropoutKeys, into: unused)
+            } else if isFrozen {
+                leaveAttention(index, a, dropoutKeys: pending.dropoutKeys)
             }
             backward(index, a, rotation: rotation, trees: trees, dropoutKeys: pending.dropoutKeys, isLast: isFrozen && index == first, dx: dx)
         }

@@ -33,8 +33,9 @@ extension Transformer {
 
     /// Activations of one layer under names of its own, or under shared names when nothing is kept.
     func activations(_ slot: Int, rows: Int, input: Matrix) -> LayerActivations {
+        // Frozen weights leave time for one small product more: `middle` is computed again in the backward, and needs a place only there.
         let m = workspace.operands("layer \(slot)", [
-            (rows, config.hiddenSize, .fp32), (1, rows, .fp32), (1, rows, .fp32), (config.heads, rows, .fp32),
+            (isFrozen ? 0 : rows, config.hiddenSize, .fp32), (1, rows, .fp32), (1, rows, .fp32), (config.heads, rows, .fp32),
             (rows, attentionWidth + 2 * keyValueWidth, precision), (rows, attentionWidth, precision), (rows, 2 * config.intermediateSize, precision),
         ])
         func fp32(_ i: Int) -> Matrix {
@@ -42,7 +43,7 @@ extension Transformer {
             return matrix
         }
         return LayerActivations(
-            input: input, middle: fp32(0), inverse1: fp32(1), inverse2: fp32(2), queryKeyValue: m[4], attended: m[5], logSumExp: fp32(3), gateUp: m[6])
+            input: input, middle: isFrozen ? workspace.matrix("middle", rows: rows, columns: config.hiddenSize) : fp32(0), inverse1: fp32(1), inverse2: fp32(2), queryKeyValue: m[4], attended: m[5], logSumExp: fp32(3), gateUp: m[6])
     }
 
     func rotation(_ positions: [Int32]) -> Rotation {
@@ -59,14 +60,10 @@ extension Transformer {
     /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.
     /// - Parameter dropoutKeys: Of the adapter's dropout, one a row; nil: nothing is dropped.
     func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, dropoutKeys: [UInt64]? = nil, into output: Matrix) {
-        func term(_ product: Adapter.Product, _ x: Operand) -> AdaptedLinear.Term? {
-            guard let adapter, let linear = self.adapted(index, product) else { return nil }
-            return linear.term(x, mask: adapter.mask(dropoutKeys, linear), &workspace, on: compute)
-        }
         let (layer, rows) = (layers[index], a.input.rows)
         let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        var adapted = term(.queryKeyValue, normed)
+        var adapted = term(index, .queryKeyValue, normed, dropoutKeys)
         layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) {
             adapted?.add(to: $0)
             rotation.apply($0, on: compute)
@@ -74,22 +71,33 @@ extension Transformer {
         let (q, k, v) = split(a.queryKeyValue)
         plan.cache?.store(k, v, layer: index, rows: plan.cacheRows, on: compute)
         attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
-        adapted = term(.output, a.attended)
-        layer.packedOutput.forward(a.attended, on: compute) {
-            adapted?.add(to: $0)
-            add($0, to: a.input, into: a.middle, on: compute)
-        }
+        leaveAttention(index, a, dropoutKeys: dropoutKeys)
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
-        adapted = term(.gateUp, normed)
+        adapted = term(index, .gateUp, normed, dropoutKeys)
         layer.packedGateUp.forward(normed, into: a.gateUp, pieces: PackedLinear.Pieces(columns: 256, parts: 2), on: compute) {
             adapted?.add(to: $0)
             gated($0, into: hidden, gate: config.gate, on: compute)
         }
-        adapted = term(.down, hidden)
+        adapted = term(index, .down, hidden, dropoutKeys)
         layer.packedDown.forward(hidden, on: compute) {
             adapted?.add(to: $0)
             add($0, to: a.middle, into: output, on: compute)
+        }
+    }
+
+    /// The adapter's part in a product's forward, if it has one.
+    private func term(_ index: Int, _ product: Adapter.Product, _ x: Operand, _ dropoutKeys: [UInt64]?) -> AdaptedLinear.Term? {
+        guard let adapter, let linear = adapted(index, product) else { return nil }
+        return linear.term(x, mask: adapter.mask(dropoutKeys, linear), &workspace, on: compute)
+    }
+
+    /// The residual stream after attention: `a.middle` from `a.input` and `a.attended`.
+    func leaveAttention(_ index: Int, _ a: LayerActivations, dropoutKeys: [UInt64]?) {
+        let adapted = term(index, .output, a.attended, dropoutKeys)
+        layers[index].packedOutput.forward(a.attended, on: compute) {
+            adapted?.add(to: $0)
+            add($0, to: a.input, into: a.middle, on: compute)
         }
     }
 

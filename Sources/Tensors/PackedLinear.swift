@@ -50,7 +50,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     /// Calls `change` for every few rows of the weights, several at a time, and packs them while they are in the cache.
     public func pack(_ weight: Matrix, on compute: Compute, afterChanging change: (Range<Int>) -> Void) {
         precondition(weight.rows == outputs && weight.columns == inputs, "weight [\(weight.rows), \(weight.columns)] for [\(outputs), \(inputs)]")
-        self.weight = weight
+        // Packed weights need not stay.
+        self.weight = precision == .fp32 ? weight : nil
         if precision == .bf16 && byOutput == nil {
             byOutput = FloatBuffer(count: paddedOutputs * paddedInputs / 2)
             byInput = forwardOnly ? nil : FloatBuffer(count: paddedOutputs * paddedInputs / 2)
@@ -161,9 +162,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         precondition(y.map { $0.rows == x.rows && $0.columns == n } ?? true, "y [\(y?.rows ?? 0), \(y?.columns ?? 0)] for [\(x.rows), \(n)]")
         guard x.rows > 0 else { return }
         if let stored { return waves(product, stored, x, n, k, into: y, accumulate: accumulate, pieces, compute, epilogue) }
-        guard let weight else { preconditionFailure("a product before pack") }
         if let target = y?.matrix {  // results have a place of their own
-            whole(product, weight, x, n, target, accumulate, compute)
+            whole(product, x, n, target, accumulate, compute)
             if let pieces { cut(target.pointer, target.stride, x.rows, n, pieces, compute, epilogue) }
             return
         }
@@ -175,7 +175,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         }
         compute.withScratchBuffer(x.rows * n) { buffer in
             let target = Matrix(buffer: buffer, offset: 0, rows: x.rows, columns: n, stride: n)
-            whole(product, weight, x, n, target, false, compute)
+            whole(product, x, n, target, false, compute)
             if let pieces { cut(target.pointer, n, x.rows, n, pieces, compute, epilogue) }
             if let y { convert(target, into: y, on: compute) }
         }
@@ -235,8 +235,9 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     }
 
     /// The product into fp32 rows that have a place of their own.
-    private func whole(_ product: Product, _ weight: Matrix, _ x: Operand, _ n: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
+    private func whole(_ product: Product, _ x: Operand, _ n: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
         guard let rows = x.matrix else { return halfProduct(product, x, n, y, accumulate, compute) }
+        guard let weight else { preconditionFailure("a product before pack") }
         switch product {
         case let .forward(range):
             let w = weight.rows(range)

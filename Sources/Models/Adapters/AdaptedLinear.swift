@@ -30,11 +30,11 @@ final class AdaptedLinear {
     let key: UInt64
     /// s of each column of A·x.
     private let scales: Matrix
-    private let down: PackedLinear, up: PackedLinear
+    private let down: PackedLinear
+    /// Bᵀ: what leads ∂L/∂z back to A·x.
+    private let back: PackedLinear
     /// B, and A as it leads back to the inputs, as they are added to the base's products.
     private let forwardFactor: LowRankFactor, backwardFactor: LowRankFactor
-    /// B whole, `[outputs, ranks]`.
-    private let wholeB: Matrix
     private let weights: FloatBuffer, gradients: FloatBuffer
     /// DoRA: ‖W‖² of each row; m/‖W + s·B·A‖ and 1/‖W + s·B·A‖, 1 and 0 where a row is not adapted.
     private let dora: (squares: Matrix, factors: Matrix, inverses: Matrix)?
@@ -47,11 +47,10 @@ final class AdaptedLinear {
         (inputs, outputs, rank) = (base.inputs, base.outputs, targets.last?.ranks.upperBound ?? 0)
         scales = Matrix(rows: 1, columns: rank)
         for target in targets { for j in target.ranks { scales.pointer[j] = Float(target.scale) } }
-        down = PackedLinear(outputs: rank, inputs: inputs, precision: precision)
-        up = PackedLinear(outputs: outputs, inputs: rank, precision: precision)
+        down = PackedLinear(outputs: rank, inputs: inputs, precision: precision, forwardOnly: true)
+        back = PackedLinear(outputs: rank, inputs: outputs, precision: precision, forwardOnly: true)
         forwardFactor = LowRankFactor(outputs: outputs, rank: rank, parts: parts, precision: precision)
         backwardFactor = LowRankFactor(outputs: inputs, rank: rank, precision: precision)
-        wholeB = Matrix(rows: outputs, columns: rank)
         if targets.contains(where: { $0.magnitude != nil }) {
             dora = (Matrix(rows: 1, columns: outputs), Matrix(rows: 1, columns: outputs), Matrix(rows: 1, columns: outputs))
             let squares = dora!.squares
@@ -70,15 +69,16 @@ final class AdaptedLinear {
     /// Takes the weights as they are now.
     /// - Parameter keepsNorms: DoRA's norms stay those of the last call without it: what the gradient takes them for.
     func weightsChanged(keepsNorms: Bool = false, on compute: Compute) {
+        let transposed = Matrix(rows: rank, columns: outputs)
         for target in targets {
             let own = b(target, weights)
-            for row in 0..<own.rows {
-                (wholeB.pointer + (target.outputs.lowerBound + row) * rank + target.ranks.lowerBound).update(from: own.pointer + row * own.stride, count: own.columns)
+            for (row, output) in target.outputs.enumerated() {
+                for (j, column) in target.ranks.enumerated() { transposed.pointer[column * outputs + output] = own.pointer[row * own.stride + j] }
             }
         }
         down.pack(a(weights), on: compute)
-        up.pack(wholeB, on: compute)
-        forwardFactor.pack(wholeB, on: compute)
+        back.pack(transposed, on: compute)
+        forwardFactor.pack(transposed, isTransposed: true, on: compute)
         backwardFactor.pack(a(weights), isTransposed: true, on: compute)
         refreshMagnitudes(keepsNorms: keepsNorms, on: compute)
     }
@@ -192,7 +192,7 @@ final class AdaptedLinear {
             scaleColumns(dy, by: dora.factors, into: dz, on: compute)
         }
         let du = workspace.operand("adapter.du", rows: dy.rows, columns: rank, precision: dy.precision)
-        up.backwardInput(dz, into: du, on: compute) { scaleColumns($0, by: scales) }
+        back.forward(dz, into: du, on: compute) { scaleColumns($0, by: scales) }
         return Gradient(linear: self, dy: dy, dz: dz, du: du, mask: mask, compute: compute)
     }
 
@@ -203,7 +203,9 @@ final class AdaptedLinear {
         let u = workspace.matrix("adapter.step", rows: x.rows, columns: rank)
         down.forward(x, into: u, on: compute)
         for row in 0..<u.rows { for j in 0..<rank { u.pointer[row * u.stride + j] *= scales.pointer[j] } }
-        up.forward(u, into: z, accumulate: true, on: compute)
+        let rounded = workspace.operand("adapter.u", rows: x.rows, columns: rank, precision: forwardFactor.precision)
+        convert(u, into: rounded, on: compute)
+        forwardFactor.add(rounded, to: PackedLinear.Piece(rows: 0..<z.rows, columns: 0..<outputs / parts, values: z.pointer, stride: z.stride), on: compute)
         guard let dora else { return }
         for row in 0..<z.rows {
             let (from, to) = (z.pointer + row * z.stride, y.pointer + row * y.stride)

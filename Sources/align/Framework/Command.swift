@@ -19,6 +19,8 @@ enum Registry {
             GenerateCommand.self,
             ChatCommand.self,
             ScoreCommand.self,
+            MergeCommand.self,
+            ConvertCommand.self,
             TokenizeCommand.self,
             InspectCommand.self,
             DoctorCommand.self,
