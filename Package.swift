@@ -15,7 +15,7 @@ let package = Package(
         .target(name: "Tensors", dependencies: ["CAlign"]),
         .target(name: "Tokenizers", dependencies: ["Serialization"]),
         .target(name: "Checkpoints", dependencies: ["CAlign", "Tensors", "Tokenizers", "Serialization"]),
-        .target(name: "Models", dependencies: ["Tensors", "Checkpoints"]),
+        .target(name: "Models", dependencies: ["Tensors", "Checkpoints", "Tokenizers", "Serialization"]),
         .target(
             name: "PreferenceData", dependencies: ["CAlign", "Serialization"], path: "PreferenceData",
             exclude: ["README.md", "direct-answers", "Migrations"]

@@ -10,6 +10,7 @@ enum SQLValue: Sendable, Equatable {
     case blob([UInt8])
 
     static func optional(_ text: String?) -> SQLValue { text.map { .text($0) } ?? .null }
+    static func optional(_ number: Int?) -> SQLValue { number.map { .integer($0) } ?? .null }
     static func optional(_ number: Double?) -> SQLValue { number.map { .real($0) } ?? .null }
 }
 
@@ -101,6 +102,13 @@ final class Database {
         var result = 0
         try query(sql) { row throws(StoreError) in result = row.integer(0) }
         return result
+    }
+
+    /// Whether the query has a row.
+    func has(_ sql: String, _ values: SQLValue...) throws(StoreError) -> Bool {
+        var found = false
+        try query(sql, values) { _ throws(StoreError) in found = true }
+        return found
     }
 
     /// All of `body` or nothing of it. The write lock is taken at once, so that two writers wait instead of failing midway.

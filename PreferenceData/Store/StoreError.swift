@@ -8,6 +8,10 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
     case networkFileSystem(path: String)
     case damaged(path: String, detail: String)
     case busy(path: String)
+    /// A row holds what no build writes.
+    case badValue(column: String, found: String)
+    /// A vote that cannot be: what is wrong with it.
+    case badVote(reason: String)
     case sqlite(path: String, statement: String, code: Int32, message: String)
 
     public var description: String {
@@ -19,6 +23,9 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
         case let .networkFileSystem(path): "\(path): the store lies on a network file system, where several processes cannot share it safely. Name a file on a local disk with --store."
         case let .damaged(path, detail): "\(path): the store is damaged (\(detail)). Recover what can be read with: sqlite3 \(path) .recover"
         case let .busy(path): "\(path): another process has held the store for more than 10 seconds. Wait for it, or name another file with --store."
+        case let .badValue(column, found):
+            "the store's column \(column) holds \"\(found.prefix(80))\", which no build writes. Restore the copy that lies beside it, or import again."
+        case let .badVote(reason): "the vote cannot be kept: \(reason)."
         case let .sqlite(path, statement, code, message): "\(path): \(message) (SQLite code \(code)) in: \(statement)"
         }
     }

@@ -122,8 +122,10 @@ public final class Checkpoint: Sendable {
     /// The base's weights as the adapter changes them.
     /// - Throws: What of the adapter does not fit the base.
     public init(base: Checkpoint, adapter: AdapterFile) throws(CheckpointError) {
-        try adapter.check(against: base.config)
-        (path, config, text, generationConfig, tensors) = (adapter.folder, base.config, base.text, base.generationConfig, base.tensors)
+        let config = adapter.completed(base.config)
+        try adapter.check(against: config)
+        (path, self.config, text, generationConfig) = (adapter.folder, config, base.text, base.generationConfig)
+        tensors = base.tensors.merging(adapter.replaced) { _, own in own }
         (weights, self.base, self.adapter) = (base.weights, base, adapter)
     }
 
@@ -170,6 +172,7 @@ public final class Checkpoint: Sendable {
         switch weights {
         case let .safetensors(files, place):
             for (name, file) in place { tensors[name] = files[file].info(name) }
+            if config.scoresSequences { try adoptHead(&tensors, path: path) }
         case let .gguf(file, names):
             for (name, stored) in names {
                 guard let info = file.info(stored) else { continue }
@@ -177,13 +180,33 @@ public final class Checkpoint: Sendable {
             }
         }
         for (name, shape) in config.requiredTensors() {
-            guard let tensor = tensors[name] else { throw .missingTensor(file: path, tensor: name, shape: shape) }
+            guard let tensor = tensors[name] else {
+                if name == "score.weight", let other = tensors.keys.sorted().first(where: { $0.hasPrefix("v_head.") }) {
+                    throw .unsupported(
+                        file: path, line: 0, key: "tensor", found: "\(other), TRL's value head, which has a bias", supported: ["score.weight", "value_head.weight"])
+                }
+                throw .missingTensor(file: path, tensor: name, shape: shape)
+            }
             guard tensor.shape == shape else { throw .shapeMismatch(file: path, tensor: name, expected: shape, found: tensor.shape) }
             if case .safetensors = weights, !weightTypes.contains(tensor.dtype) {
                 throw .unsupported(file: path, line: 0, key: "dtype of '\(name)'", found: tensor.dtype, supported: weightTypes)
             }
         }
         return tensors
+    }
+
+    /// The name of `score.weight` in OpenRLHF's older checkpoints.
+    private static let olderHead = "value_head.weight"
+
+    /// Other tools' names for the score head; a head with a bias is not ours to leave out.
+    private static func adoptHead(_ tensors: inout [String: TensorInfo], path: String) throws(CheckpointError) {
+        if tensors["score.weight"] == nil, let head = tensors[olderHead] {
+            tensors["score.weight"] = TensorInfo(name: "score.weight", shape: head.shape, dtype: head.dtype)
+            tensors[olderHead] = nil
+        }
+        if let bias = ["score.bias", "value_head.bias"].first(where: { tensors[$0] != nil }) {
+            throw .unsupported(file: path, line: 0, key: "tensor", found: "\(bias)", supported: ["score heads without bias"])
+        }
     }
 
     /// `nil` where the checkpoint has no tokenizer.
@@ -205,13 +228,15 @@ public final class Checkpoint: Sendable {
     /// - Throws: `.missingTensor` for an unknown name; `.truncated`, `.changed`, `.system` if the file is no longer what was opened.
     public func read(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws(CheckpointError) {
         if let base, let adapter {
+            if let own = adapter.replaced[name] { return try adapter.readReplaced(name, shape: own.shape, into: destination) }
             try base.read(name, into: destination)
             return try adapter.merge(name, into: destination)
         }
         switch weights {
         case let .safetensors(files, place):
-            guard let file = place[name] else { throw .missingTensor(file: path, tensor: name, shape: []) }
-            try files[file].read(name, into: destination)
+            let stored = name == "score.weight" && place[name] == nil ? Self.olderHead : name
+            guard let file = place[stored] else { throw .missingTensor(file: path, tensor: name, shape: []) }
+            try files[file].read(stored, into: destination)
         case let .gguf(file, names):
             guard let stored = names[name] else { throw .missingTensor(file: path, tensor: name, shape: []) }
             if name.hasPrefix("model.layers."), name.contains(".self_attn.q_proj.") {

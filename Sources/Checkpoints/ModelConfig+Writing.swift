@@ -40,9 +40,16 @@ extension ModelConfig {
                 object["rope_scaling"] = members.map { .object(JSONObject($0)) } ?? .null
             }
         }
-        if scoresSequences && object["id2label"] == nil {  // one label: what makes transformers build a head of one row
-            object["id2label"] = ["0": "LABEL_0"]
-            object["label2id"] = ["LABEL_0": 0]
+        if scoresSequences {
+            // As many labels as the head has rows: what makes transformers build it so.
+            if object["id2label"]?.object?.count != scoreOutputs {
+                let labels = (0..<scoreOutputs).map { ("LABEL_\($0)", $0) }
+                object["id2label"] = .object(JSONObject(labels.map { ("\($0.1)", .string($0.0)) }))
+                object["label2id"] = .object(JSONObject(labels.map { ($0.0, .integer($0.1)) }))
+            }
+            object["num_labels"] = .integer(scoreOutputs)
+            if scoreOutputs == 1 && object["problem_type"] == nil { object["problem_type"] = "regression" }
+            object["align_grading_outputs"] = gradingOutputs > 0 ? .integer(gradingOutputs) : nil
         }
         object[object["dtype"] != nil ? "dtype" : "torch_dtype"] = .string(
             ["F32": "float32", "BF16": "bfloat16", "F16": "float16"][dtype] ?? dtype)

@@ -31,6 +31,10 @@ public struct ModelConfig: Sendable, Equatable {
     public var attentionSoftCap: Double?, finalSoftCap: Double?
     /// The factor of looked-up embeddings.
     public var embeddingScale: Double
+    /// Rows of `score.weight`: the labels of a model that scores sequences, 0 for others.
+    public var scoreOutputs: Int
+    /// Rows of `grading.weight`, which reward models trained with gradings have beside the score (ours; others leave it unread).
+    public var gradingOutputs: Int
     public var bosID: Int?, eosIDs: [Int], padID: Int?
     /// `config.json` as it was read, or as it would be written for a GGUF file.
     public var raw: JSON
@@ -48,7 +52,10 @@ public struct ModelConfig: Sendable, Equatable {
     static let modelTypes = ["llama", "mistral"]
     static let architectures = [
         "LlamaForCausalLM", "LlamaForSequenceClassification", "MistralForCausalLM", "MistralForSequenceClassification",
-    ]
+    ] + regressionArchitectures
+    /// OpenRLHF's names for one output beside the backbone.
+    static let regressionArchitectures = ["RewardModel", "CriticModel"]
+    static let scoreLimit = 10_000
 
     /// Reads `config.json` as transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`) write it.
     /// - Parameter file: The name used in errors.
@@ -135,6 +142,8 @@ public struct ModelConfig: Sendable, Equatable {
         outputBias = attentionBias
         mlpBias = isMistral ? false : try values.flag("mlp_bias", default: false)
         tiesEmbeddings = try values.flag("tie_word_embeddings", default: false)
+        scoreOutputs = try Self.scoreOutputs(values, architecture: architecture)
+        gradingOutputs = scoreOutputs == 0 ? 0 : try values.integer("align_grading_outputs", in: 0...Self.scoreLimit, default: 0)
         attentionScale = 1 / Double(headDimension).squareRoot()
         attentionSoftCap = nil
         finalSoftCap = nil
@@ -164,8 +173,37 @@ public struct ModelConfig: Sendable, Equatable {
         return name
     }
 
+    /// The labels of a model that scores sequences: `num_labels`, or the entries of `id2label`; transformers has two where neither is given.
+    private static func scoreOutputs(_ values: ConfigValues, architecture: String) throws(CheckpointError) -> Int {
+        guard scoresSequences(architecture) else { return 0 }
+        if values.has("normalize_reward"), try values.flag("normalize_reward", default: false) {
+            throw .unsupported(
+                file: values.file, line: values.line("normalize_reward"), key: "normalize_reward", found: "true", supported: ["scores as the head gives them"])
+        }
+        if values.has("num_labels") { return try values.integer("num_labels", in: 1...scoreLimit) }
+        guard let labels = try values.nested("id2label") else { return regressionArchitectures.contains(architecture) ? 1 : 2 }
+        guard (1...scoreLimit).contains(labels.object.count) else { throw values.fault("id2label", "from 1 to \(scoreLimit) labels") }
+        return labels.object.count
+    }
+
     /// Whether the head scores sequences (`score.weight`, one row a label) and not tokens.
-    public var scoresSequences: Bool { architecture.hasSuffix("ForSequenceClassification") }
+    public var scoresSequences: Bool { Self.scoresSequences(architecture) }
+    private static func scoresSequences(_ architecture: String) -> Bool {
+        architecture.hasSuffix("ForSequenceClassification") || regressionArchitectures.contains(architecture)
+    }
+
+    /// The heads that are read at single tokens, by the names of their weights `[outputs, hiddenSize]`.
+    public var scoreHeads: [(name: String, outputs: Int)] {
+        [("score.weight", scoreOutputs), ("grading.weight", gradingOutputs)].filter { $0.1 > 0 }
+    }
+
+    /// This backbone with a score head in place of its language head, as transformers' `AutoModelForSequenceClassification` names it.
+    public func scoring(outputs: Int = 1, gradingOutputs: Int = 0) -> ModelConfig {
+        var config = self
+        config.architecture = (modelType == "mistral" ? "Mistral" : "Llama") + "ForSequenceClassification"
+        (config.scoreOutputs, config.gradingOutputs) = (outputs, gradingOutputs)
+        return config
+    }
 
     /// The number of weights the config implies, a tied head counted once.
     public var parameterCount: Int {
@@ -193,11 +231,8 @@ public struct ModelConfig: Sendable, Equatable {
             linear(prefix + "mlp.down_proj", hiddenSize, intermediateSize, bias: mlpBias)
         }
         tensors.append(("model.norm.weight", [hiddenSize]))
-        if scoresSequences {
-            tensors.append(("score.weight", [1, hiddenSize]))
-        } else if !tiesEmbeddings {
-            tensors.append(("lm_head.weight", [vocabularySize, hiddenSize]))
-        }
+        if !scoresSequences && !tiesEmbeddings { tensors.append(("lm_head.weight", [vocabularySize, hiddenSize])) }
+        for head in scoreHeads { tensors.append((head.name, [head.outputs, hiddenSize])) }
         return tensors
     }
 }

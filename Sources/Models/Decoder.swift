@@ -13,7 +13,7 @@ public final class Decoder {
     let weights: Weights
     /// Buffers of a step: made for the largest batch seen, not touched by smaller ones.
     private var buffers: StepBuffers?
-    var queries: [DecodingCache.Query] = []
+    private var queries = DecodingCache.Queries()
     private var tokens: [Int32] = []
 
     enum Weights {
@@ -40,19 +40,49 @@ public final class Decoder {
         case let .transformer(model) where model.isFrozen: return model.storedBytes
         case let .transformer(model):
             let layout = model.layout
-            let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head]
+            let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head].compactMap { $0 }
             return matrices.reduce(0) { $0 + $1.rows * $1.columns } * (model.precision == .bf16 ? 2 : 4)
         }
     }
 
-    func makeCache(rows: Int) -> DecodingCache {
-        DecodingCache(layers: config.layers, rows: DecodingCache.rows(rows), keyValueHeads: config.keyValueHeads, headSize: config.headDimension)
+    /// What its products take: the model's precision, or "as stored".
+    public var arithmetic: String {
+        switch weights {
+        case let .transformer(model): model.precision.rawValue
+        case .stored: "as stored"
+        }
+    }
+
+    /// Samples from `policy` from here on: its own model's weights are there already, another's of the same shape are copied.
+    /// - Throws: `RolloutError.cannotSynchronize`.
+    func take(_ policy: any Policy, engine: String) throws(RolloutError) {
+        guard case let .transformer(model) = weights else {
+            throw .cannotSynchronize(engine: engine, reason: "its weights stay as their file stores them", remedy: "Load the model with --precision bf16 or fp32.")
+        }
+        if policy === model { return }
+        guard let other = policy as? Transformer, other.parameters == model.parameters else {
+            throw .cannotSynchronize(engine: engine, reason: "the policy is not a model of the same shape", remedy: "Make the engine from the policy itself.")
+        }
+        model.weights.base.update(from: other.weights.base, count: model.weights.count)
+        model.weightsChanged()
+    }
+
+    /// What keys and values are kept in: bf16 where products round them.
+    public var cachePrecision: Precision {
+        if case let .transformer(model) = weights { return model.precision }
+        return .fp32
+    }
+
+    func makeCache(blocks: Int) -> DecodingCache {
+        DecodingCache(layers: config.layers, blocks: blocks, keyValueHeads: config.keyValueHeads, headSize: config.headDimension, precision: cachePrecision)
     }
 
     /// Logits `[prompts, V]` after the last token of each prompt, whose keys and values go into the cache. Overwritten by the next call.
     func read(_ pack: PromptPack, into cache: DecodingCache) throws -> Matrix {
         switch weights {
-        case let .transformer(model): return model.logits(try model.read(pack, into: cache))
+        case let .transformer(model):
+            let hidden = try model.read(pack, into: cache)
+            return hidden.rows == 0 ? hidden : try model.logits(hidden)
         case let .stored(model):
             try check(pack.tokens)
             return model.read(pack, into: cache, config: config, on: compute)
@@ -72,26 +102,26 @@ public final class Decoder {
         if let buffers, buffers.rows >= sequences, buffers.keys >= keys { return }
         buffers = nil
         buffers = StepBuffers(config, rows: sequences, keys: keys)
-        queries.reserveCapacity(sequences)
+        queries.reserve(sequences)
         tokens.reserveCapacity(sequences)
     }
 
     func beginStep() {
-        queries.removeAll(keepingCapacity: true)
+        queries.removeAll()
         tokens.removeAll(keepingCapacity: true)
     }
 
-    /// Adds a sequence's newest token, drawn from the model's own logits, to the step.
-    func add(_ token: Int32, _ query: DecodingCache.Query) {
+    /// Adds a sequence's newest token, drawn from the model's own logits, to the step; `own` grows by its row.
+    func add(_ token: Int32, prompt: DecodingCache.Chain, own: inout DecodingCache.Chain, of cache: DecodingCache) {
         tokens.append(token)
-        queries.append(query)
+        let row = own.grow(cache)
+        queries.append(row: row, prompt: prompt, own: own)
     }
 
     /// Runs what was added through the model: logits `[sequences, V]`, overwritten by the next step. Works in the buffers of `plan`.
     func step(_ cache: DecodingCache) -> Matrix {
         guard let b = buffers, b.rows >= queries.count else { preconditionFailure("a step of \(queries.count) sequences was not planned") }
         let n = queries.count
-        let last = queries.reduce(0) { max($0, $1.position) }
         let (x, normed, qkv, attended) = (b.x.rows(0..<n), b.normed.rows(0..<n), b.queryKeyValue.rows(0..<n), b.attended.rows(0..<n))
         let (gateUp, hidden, logits) = (b.gateUp.rows(0..<n), b.hidden.rows(0..<n), b.logits.rows(0..<n))
         let model: any StepWeights =
@@ -99,7 +129,7 @@ public final class Decoder {
             case let .transformer(model): model
             case let .stored(model): model
             }
-        let rope = model.rotations(last + 1)
+        let rope = model.rotations(queries.lastPosition + 1)
         let rounds = model.roundsActivations
         for (i, token) in tokens.enumerated() { model.embed(token, into: x.pointer + i * x.stride, on: compute) }
         for layer in 0..<config.layers {
@@ -153,7 +183,7 @@ extension Transformer: StepWeights {
     }
 
     func product(_ linear: StepLinear, _ x: Matrix, into y: Matrix, accumulate: Bool, operand: FloatBuffer, on compute: Compute) {
-        let (weight, adapted) =
+        let (weight, adapted): (PackedLinear?, AdaptedLinear?) =
             switch linear {
             case let .queryKeyValue(layer): (layers[layer].packedQueryKeyValue, adapted(layer, .queryKeyValue))
             case let .output(layer): (layers[layer].packedOutput, adapted(layer, .output))
@@ -162,6 +192,7 @@ extension Transformer: StepWeights {
             case .head: (head, nil)
             }
         if let adapted { return adapted.decode(x, into: y, accumulate: accumulate, operand: operand, &workspace, on: compute) }
+        guard let weight else { preconditionFailure("a step of a model without a language head") }
         weight.decode(x, into: y, accumulate: accumulate, operand: operand, on: compute)
     }
 }

@@ -17,8 +17,10 @@ struct ParameterLayout {
     private(set) var count = 0
     private(set) var embedding = Block(offset: 0, rows: 0, columns: 0)
     private(set) var finalNorm = Block(offset: 0, rows: 0, columns: 0)
-    /// The embedding itself where tied.
-    private(set) var head = Block(offset: 0, rows: 0, columns: 0)
+    /// The language head; the embedding itself where tied, nil for a model that scores sequences.
+    private(set) var head: Block?
+    /// The score head, and grading heads below it.
+    private(set) var score: Block?
     private(set) var layers: [LayerBlocks] = []
 
     init(_ c: ModelConfig) {
@@ -39,7 +41,9 @@ struct ParameterLayout {
                     down: place([(prefix + "mlp.down_proj.weight", d)], columns: c.intermediateSize)))
         }
         finalNorm = place(norm: "model.norm.weight", d)
-        head = c.tiesEmbeddings ? embedding : place([("lm_head.weight", c.vocabularySize)], columns: d)
+        if !c.scoresSequences { head = c.tiesEmbeddings ? embedding : place([("lm_head.weight", c.vocabularySize)], columns: d) }
+        let heads = c.scoreHeads
+        if !heads.isEmpty { score = place(heads.map { ($0.name, $0.outputs) }, columns: d) }
     }
 
     private mutating func place(norm name: String, _ width: Int) -> Block {

@@ -8,21 +8,38 @@ public struct TokenScores: Sendable {
     public var entropies: [Double]
     /// Whether the token was the most probable one.
     public var isArgmax: [Bool]
-    public init(logProbs: Ragged, entropies: [Double], isArgmax: [Bool]) {
+    /// The score head's outputs at the batch's read-out points, `[points, outputs]`; empty if none was asked for.
+    public var readouts: [Double]
+    public init(logProbs: Ragged = Ragged(), entropies: [Double] = [], isArgmax: [Bool] = [], readouts: [Double] = []) {
         self.logProbs = logProbs
         self.entropies = entropies
         self.isArgmax = isArgmax
+        self.readouts = readouts
     }
 }
 
-/// A model as a stage sees it: log-probs forward, their gradient backward.
+/// The gradient of a loss with respect to what a policy said of a batch; an empty part is zero.
+public struct ScoreGradient: Sendable, Equatable {
+    /// ∂L/∂log π, in the layout of `TokenScores.logProbs.values`.
+    public var logProbs: [Double]
+    /// ∂L/∂readouts, `[points, outputs]`.
+    public var readouts: [Double]
+    public init(logProbs: [Double] = [], readouts: [Double] = []) { (self.logProbs, self.readouts) = (logProbs, readouts) }
+}
+
+/// A model as a stage sees it: log-probs and read-outs of a score head forward, their gradient backward.
 public protocol Policy: AnyObject {
-    /// Log-probs of the batch's rows; what the backward needs is kept until then or until the next call.
+    /// Log-probs of the batch's rows, and its read-outs; what the backward needs is kept until then or until the next call.
     func logProbs(of batch: SegmentTree) throws -> TokenScores
     /// The same numbers, bit for bit, keeping nothing; nothing is dropped out.
     func scores(of batch: SegmentTree) throws -> TokenScores
-    /// Takes ∂L/∂log π in the layout of `logProbs.values` and adds ∂L/∂θ to the parameters' gradients.
-    func backward(_ gradient: [Double]) throws
+    /// Adds ∂L/∂θ to the parameters' gradients.
+    func backward(_ gradient: ScoreGradient) throws
+}
+
+extension Policy {
+    /// The backward of a loss of log-probs alone: ∂L/∂log π in the layout of `logProbs.values`.
+    public func backward(_ gradient: [Double]) throws { try backward(ScoreGradient(logProbs: gradient)) }
 }
 
 /// One named tensor's place in a policy's flat buffers.

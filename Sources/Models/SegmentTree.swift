@@ -19,19 +19,34 @@ public struct SegmentTree: Sendable {
     public private(set) var predictors: [Int32] = []
     public private(set) var targets: [Int32] = []
     public private(set) var rowOffsets: [Int] = [0]
+    /// Tokens at whose hidden states a score head is read, in the order they were asked for.
+    public private(set) var readoutPoints: [Int32] = []
+    /// Whether a segment has children, in the order of segments.
+    private var isInner: [Bool] = []
+    /// Divides the logits of scored tokens: that at which the rows were sampled where ratios are taken, else 1.
+    public var temperature: Double
 
-    public init() {}
+    public init(temperature: Double = 1) {
+        precondition(temperature > 0, "temperature \(temperature)")
+        self.temperature = temperature
+    }
 
     public var tokenCount: Int { tokens.count }
     public var scoredTokenCount: Int { targets.count }
     public var rowCount: Int { rowOffsets.count - 1 }
-    /// Tokens that an implementation without shared prefixes would process: each row's whole chain.
+    /// Tokens that an implementation without shared prefixes would process: each leaf's whole chain.
     public private(set) var plainTokenCount = 0
 
     /// Appends a segment and returns its index.
     public mutating func append(_ ids: [Int32], parent: Int? = nil) -> Int {
         precondition(parent.map { segments.indices.contains($0) } ?? true, "parent \(parent ?? -1) of \(segments.count) segments")
         let first = parent.map { segments[$0].firstPosition + segments[$0].range.count } ?? 0
+        if let parent, !isInner[parent] {  // its tokens count with each of its leaves from now on
+            isInner[parent] = true
+            plainTokenCount -= first
+        }
+        isInner.append(false)
+        plainTokenCount += first + ids.count
         segments.append(Segment(parent: parent, range: tokens.count..<tokens.count + ids.count, firstPosition: first))
         tokens += ids
         positions += ids.indices.map { Int32(first + $0) }
@@ -44,13 +59,23 @@ public struct SegmentTree: Sendable {
     public mutating func addRow(segment: Int, mask: [Bool]? = nil) {
         let range = segments[segment].range
         precondition(mask.map { $0.count == range.count } ?? true, "mask of \(mask?.count ?? 0) for \(range.count) tokens")
-        plainTokenCount += segments[segment].firstPosition + range.count
         for i in range where mask?[i - range.lowerBound] ?? true {
             guard let predictor = i > range.lowerBound ? i - 1 : lastToken(of: segments[segment].parent) else { continue }
             predictors.append(Int32(predictor))
             targets.append(tokens[i])
         }
         rowOffsets.append(targets.count)
+    }
+
+    /// Asks for the score head's outputs at one token of `segment`.
+    /// - Parameter offset: Of the token in the segment; nil is its last one (an empty segment's is its parent's).
+    public mutating func addReadout(segment: Int, at offset: Int? = nil) {
+        let range = segments[segment].range
+        precondition(offset.map { $0 >= 0 && $0 < range.count } ?? true, "token \(offset ?? 0) of a segment of \(range.count)")
+        guard let point = offset.map({ range.lowerBound + $0 }) ?? lastToken(of: segment) else {
+            preconditionFailure("segment \(segment) and its ancestors have no token to read out")
+        }
+        readoutPoints.append(Int32(point))
     }
 
     /// The chain from the root to `segment`, leaving out empty segments other than itself.

@@ -119,14 +119,14 @@ struct StoredMatrices {
 
     let layers: [Layer]
     let embedding: StoredLinear
-    /// The embedding itself where tied.
-    let head: StoredLinear
+    /// The embedding itself where tied; nil for a model that only scores.
+    let head: StoredLinear?
     let finalNorm: Matrix
 
     /// - Throws: `CheckpointError` for weights that cannot be read.
-    init(_ loader: StoredLoader, on compute: Compute) throws {
+    init(_ loader: StoredLoader, config: ModelConfig? = nil, on compute: Compute) throws {
         var loader = loader
-        let c = loader.checkpoint.config
+        let c = config ?? loader.checkpoint.config
         let (q, kv, d, m) = (c.heads * c.headDimension, c.keyValueHeads * c.headDimension, c.hiddenSize, c.intermediateSize)
         var layers: [Layer] = []
         for l in 0..<c.layers {
@@ -141,7 +141,7 @@ struct StoredMatrices {
         }
         self.layers = layers
         embedding = try loader.linear([("model.embed_tokens.weight", c.vocabularySize)], inputs: d)
-        head = c.tiesEmbeddings ? embedding : try loader.linear([("lm_head.weight", c.vocabularySize)], inputs: d)
+        head = c.scoresSequences ? nil : c.tiesEmbeddings ? embedding : try loader.linear([("lm_head.weight", c.vocabularySize)], inputs: d)
         finalNorm = try loader.norm("model.norm.weight")
         try loader.load(on: compute)
     }

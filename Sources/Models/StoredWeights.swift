@@ -13,7 +13,8 @@ final class StoredWeights: StepWeights {
     /// - Throws: `CheckpointError` for weights that cannot be read.
     init(_ checkpoint: Checkpoint, compute: Compute) throws {
         let matrices = try StoredMatrices(StoredLoader(checkpoint), on: compute)
-        (layers, embedding, head, finalNorm) = (matrices.layers, matrices.embedding, matrices.head, matrices.finalNorm)
+        guard let head = matrices.head else { throw ModelError.noLanguageHead(architecture: checkpoint.config.architecture) }
+        (layers, embedding, self.head, finalNorm) = (matrices.layers, matrices.embedding, head, matrices.finalNorm)
         rope = RotaryTable(checkpoint.config)
     }
 
@@ -46,6 +47,7 @@ final class StoredWeights: StepWeights {
     /// Logits `[prompts, V]` after the prompts' last tokens; keys and values go into the cache.
     func read(_ pack: PromptPack, into cache: DecodingCache, config: ModelConfig, on compute: Compute) -> Matrix {
         let (n, d, q, kv) = (pack.tokens.count, config.hiddenSize, config.heads * config.headDimension, config.keyValueHeads * config.headDimension)
+        let plan = pack.plan(cache)
         rope.reserve(Int(pack.positions.max() ?? 0) + 1)
         let x = workspace.matrix("x", rows: n, columns: d), normed = workspace.matrix("normed", rows: n, columns: d)
         let qkv = workspace.matrix("qkv", rows: n, columns: q + 2 * kv), attended = workspace.matrix("attended", rows: n, columns: q)
@@ -59,9 +61,9 @@ final class StoredWeights: StepWeights {
             rmsNorm(x, weight: layer.inputNorm, into: normed, inverse: inverse, epsilon: config.normEpsilon, on: compute)
             layer.queryKeyValue.forward(normed, into: qkv, on: compute)
             rotate(qkv.columns(0..<q + kv), positions: pack.positions, cosines: rope.cosines, sines: rope.sines, headSize: config.headDimension, on: compute)
-            let (k, v) = (Operand(qkv.columns(q..<q + kv)), Operand(qkv.columns(q + kv..<q + 2 * kv)))
-            cache.store(k, v, layer: index, rows: pack.cacheRows, on: compute)
-            attention(config.attentionShape(index), q: Operand(qkv.columns(0..<q)), k: k, v: v, segments: pack.segments, into: Operand(attended), logSumExp: logSumExp, on: compute)
+            let (k, v) = plan.keys(
+                Operand(qkv.columns(q..<q + kv)), Operand(qkv.columns(q + kv..<q + 2 * kv)), layer: index, workspace: &workspace, on: compute)
+            attention(config.attentionShape(index), q: Operand(qkv.columns(0..<q)), k: k, v: v, segments: plan.segments, into: Operand(attended), logSumExp: logSumExp, on: compute)
             layer.output.forward(attended, into: x, accumulate: true, on: compute)
             rmsNorm(x, weight: layer.postNorm, into: normed, inverse: inverse, epsilon: config.normEpsilon, on: compute)
             layer.gateUp.forward(normed, into: gateUp, on: compute)

@@ -1,15 +1,19 @@
 import Tensors
 
 extension Transformer {
-    public func backward(_ gradient: [Double]) throws {
+    public func backward(_ gradient: ScoreGradient) throws {
         guard let pending else { preconditionFailure("backward without a logProbs(of:) before it") }
         self.pending = nil
         let batch = pending.batch
-        precondition(gradient.count == batch.scoredTokenCount, "\(gradient.count) gradients for \(batch.scoredTokenCount) scored tokens")
-        guard batch.scoredTokenCount > 0 else { return }
+        let (tokens, readouts) = (gradient.logProbs, gradient.readouts)
+        let points = batch.readoutPoints.count * (scoreHead?.rows ?? 0)
+        precondition(tokens.isEmpty || tokens.count == batch.scoredTokenCount, "\(tokens.count) gradients for \(batch.scoredTokenCount) scored tokens")
+        precondition(readouts.isEmpty || readouts.count == points, "\(readouts.count) gradients for \(points) read-outs")
+        guard !tokens.isEmpty || !readouts.isEmpty else { return }
         let dx = workspace.matrix("dx", rows: batch.tokenCount, columns: config.hiddenSize)
         clear(dx, on: compute)
-        scoreBackward(pending, gradient, addingTo: dx)
+        if !tokens.isEmpty { scoreBackward(pending, tokens, addingTo: dx) }
+        if !readouts.isEmpty { readoutBackward(pending, readouts, addingTo: dx) }
         let trees = batch.trees.map { Transformer.attentionSegments(batch, $0) }.filter { !$0.isEmpty }
         let plan = AttentionPlan(segments: Transformer.attentionSegments(batch, batch.segments.indices))
         let rotation = rotation(batch.positions)

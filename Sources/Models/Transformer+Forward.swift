@@ -2,14 +2,6 @@ import Checkpoints
 import Tensors
 
 extension Transformer {
-    /// Who attends to what, and a cache that takes the keys and values for decoding to go on from.
-    struct AttentionPlan {
-        var segments: [AttentionSegment]
-        var cache: DecodingCache?
-        /// Row of the cache for each row of the pack.
-        var cacheRows: [Int] = []
-    }
-
     var attentionWidth: Int { config.heads * config.headDimension }
     var keyValueWidth: Int { config.keyValueHeads * config.headDimension }
 
@@ -68,8 +60,10 @@ extension Transformer {
             adapted?.add(to: $0)
             rotation.apply($0, on: compute)
         }
-        let (q, k, v) = split(a.queryKeyValue)
-        plan.cache?.store(k, v, layer: index, rows: plan.cacheRows, on: compute)
+        let q: Operand
+        var (k, v): (Operand, Operand)
+        (q, k, v) = split(a.queryKeyValue)
+        (k, v) = plan.keys(k, v, layer: index, workspace: &workspace, on: compute)
         attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
         leaveAttention(index, a, dropoutKeys: dropoutKeys)
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
@@ -111,14 +105,15 @@ extension Transformer {
         pending = nil
         let keys = adapter?.rowKeys(batch)
         let (kept, final) = try run(batch, keeps: true, dropoutKeys: keys)
-        let (scores, logSumExp) = score(batch, final)
-        pending = PendingBackward(batch: batch, layers: kept, final: final, logSumExp: logSumExp, dropoutKeys: keys)
+        let (scores, logSumExp) = try score(batch, final, keeps: true)
+        pending = PendingBackward(
+            batch: batch, layers: kept, final: final, logProbs: scores.logProbs.values, logSumExp: logSumExp, dropoutKeys: keys)
         return scores
     }
 
     public func scores(of batch: SegmentTree) throws -> TokenScores {
         pending = nil
-        return score(batch, try run(batch, keeps: false).final).scores
+        return try score(batch, try run(batch, keeps: false).final, keeps: false).scores
     }
 
     /// The residual stream after the last layer, and what the backward needs if it `keeps` it.

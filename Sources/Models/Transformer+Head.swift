@@ -5,8 +5,15 @@ extension Transformer {
     /// `[headRows, headColumns]` at most, whatever the batch and the vocabulary.
     static let headRows = 2048
     static let headColumns = 4096
-    /// Columns of logits that a thread holds at a time.
-    private static let headPieces = PackedLinear.Pieces(columns: 512)
+    /// Bytes of logits' exponentials that wait for the backward at most; beyond them logits are computed a second time.
+    static let keptLogitBytes = 256 << 20
+
+    /// How many scored rows' exponentials wait: whole chunks of rows, none where memory is to be saved: where activations are recomputed, or an adapter trains.
+    static func keptHeadRows(_ scored: Int, vocabulary: Int, precision: Precision, recompute: Bool) -> Int {
+        if recompute { return 0 }
+        let fitting = keptLogitBytes / (vocabulary * (precision == .bf16 ? 2 : 4))
+        return scored <= fitting ? scored : fitting / headRows * headRows
+    }
 
     private var vocabularyBlocks: [Range<Int>] {
         stride(from: 0, to: config.vocabularySize, by: Transformer.headColumns).map { $0..<min($0 + Transformer.headColumns, config.vocabularySize) }
@@ -27,40 +34,79 @@ extension Transformer {
         return (raw, normed, inverse)
     }
 
+    /// What is left of the logits of a chunk of rows and a block of the vocabulary.
+    private func exponentials(_ chunk: Range<Int>, _ block: Range<Int>, isKept: Bool) -> (values: Operand, tops: Matrix) {
+        let name = isKept ? "exponentials \(chunk.lowerBound) \(block.lowerBound)" : "exponentials"
+        let pieces = (block.count + CrossEntropy.pieces.columns - 1) / CrossEntropy.pieces.columns
+        return (
+            workspace.operand(name, rows: chunk.count, columns: block.count, precision: precision),
+            workspace.matrix(name + " tops", rows: chunk.count, columns: pieces)
+        )
+    }
+
+    private func keptHeadRows(_ batch: SegmentTree) -> Int {
+        Transformer.keptHeadRows(batch.scoredTokenCount, vocabulary: config.vocabularySize, precision: precision, recompute: recompute || isFrozen)
+    }
+
+    /// The language head of a model that has one.
+    func languageHead() throws(ModelError) -> PackedLinear {
+        guard let head else { throw .noLanguageHead(architecture: config.architecture) }
+        return head
+    }
+
     /// Log-probs of the scored tokens; logits exist only for them, and under bf16 only as long as a thread holds them in its cache.
-    func score(_ batch: SegmentTree, _ final: Matrix) -> (scores: TokenScores, logSumExp: [Double]) {
-        compute.phase(.head) {
-            var statistics = CrossEntropy(targets: batch.targets)
+    /// Read-outs beside them; a batch that asks for these alone costs nothing of the vocabulary.
+    /// - Parameter keeps: What is left of the logits stays for `scoreBackward`, as far as `keptHeadRows` says.
+    func score(_ batch: SegmentTree, _ final: Matrix, keeps: Bool) throws -> (scores: TokenScores, logSumExp: [Double]) {
+        let readouts = try readOut(batch, final)
+        guard batch.scoredTokenCount > 0 else {
+            return (TokenScores(logProbs: Ragged(values: [], offsets: batch.rowOffsets), readouts: readouts), [])
+        }
+        let head = try languageHead()
+        return compute.phase(.head) {
+            var statistics = CrossEntropy(targets: batch.targets, temperature: batch.temperature)
             let normed = predictorStates(batch, final).normed
+            let keptRows = keeps ? keptHeadRows(batch) : 0
             for chunk in rowChunks(batch.scoredTokenCount) {
                 for block in vocabularyBlocks {
-                    statistics.collect(rows: chunk, first: block.lowerBound, on: compute) { add in
-                        head.forward(normed.rows(chunk), outputs: block, pieces: Transformer.headPieces, on: compute, epilogue: add)
+                    let kept = chunk.upperBound <= keptRows ? exponentials(chunk, block, isKept: true) : nil
+                    statistics.collect(rows: chunk, first: block.lowerBound, tops: kept?.tops, on: compute) { add in
+                        head.forward(normed.rows(chunk), outputs: block, into: kept?.values, pieces: CrossEntropy.pieces, on: compute, epilogue: add)
                     }
                 }
             }
             let scores = TokenScores(
-                logProbs: Ragged(values: statistics.logProbs, offsets: batch.rowOffsets), entropies: statistics.entropies, isArgmax: statistics.isArgmax)
+                logProbs: Ragged(values: statistics.logProbs, offsets: batch.rowOffsets), entropies: statistics.entropies, isArgmax: statistics.isArgmax,
+                readouts: readouts)
             return (scores, statistics.logSumExp)
         }
     }
 
     /// Backward of `score`: adds to the head's and final norm's gradients and to `dx` `[T, d]`.
     func scoreBackward(_ pending: PendingBackward, _ gradient: [Double], addingTo dx: Matrix) {
+        guard let head, let block = layout.head else { preconditionFailure("log-probs of a model without a language head") }
         compute.phase(.head) {
             let batch = pending.batch
             let (rows, d) = (batch.scoredTokenCount, config.hiddenSize)
             let (raw, normed, inverse) = predictorStates(batch, pending.final)
             let dNormed = workspace.matrix("head.dNormed", rows: rows, columns: d)
-            let dHead = self.gradient(layout.head)
+            let dHead = self.gradient(block)
+            let keptRows = keptHeadRows(batch)
             for chunk in rowChunks(rows) {
+                let targets = Array(batch.targets[chunk])
                 let backward = CrossEntropyBackward(
-                    targets: Array(batch.targets[chunk]), logSumExp: Array(pending.logSumExp[chunk]), coefficients: Array(gradient[chunk]))
+                    targets: targets, logProbs: Array(pending.logProbs[chunk]), logSumExp: Array(pending.logSumExp[chunk]),
+                    coefficients: gradient[chunk].map { $0 / batch.temperature })
                 for block in vocabularyBlocks {
-                    let dLogits = workspace.operand("logits", rows: chunk.count, columns: block.count, precision: precision)
-                    head.forward(normed.rows(chunk), outputs: block, into: dLogits, pieces: Transformer.headPieces, on: compute) {
-                        backward.apply($0, first: block.lowerBound, on: compute)
+                    let isKept = chunk.upperBound <= keptRows
+                    let (dLogits, tops) = exponentials(chunk, block, isKept: isKept)
+                    if !isKept {
+                        var again = CrossEntropy(targets: targets, temperature: batch.temperature)
+                        again.collect(rows: 0..<chunk.count, first: block.lowerBound, tops: tops, on: compute) { add in
+                            head.forward(normed.rows(chunk), outputs: block, into: dLogits, pieces: CrossEntropy.pieces, on: compute, epilogue: add)
+                        }
                     }
+                    backward.apply(to: dLogits, tops: tops, first: block.lowerBound, on: compute)
                     head.backwardInput(dLogits, outputs: block, into: Operand(dNormed.rows(chunk)), accumulate: block.lowerBound > 0, on: compute)
                     if let dHead { accumulateWeightGradient(dLogits, normed.rows(chunk), into: dHead.rows(block), on: compute) }
                 }
@@ -73,7 +119,8 @@ extension Transformer {
     }
 
     /// Logits `[rows, V]` of hidden states, for decoding.
-    func logits(_ hidden: Matrix) -> Matrix {
+    func logits(_ hidden: Matrix) throws(ModelError) -> Matrix {
+        let head = try languageHead()
         let normed = workspace.operand("head.normed", rows: hidden.rows, columns: config.hiddenSize, precision: precision)
         let inverse = workspace.matrix("head.inverse", rows: 1, columns: hidden.rows)
         rmsNorm(hidden, weight: finalNorm, into: normed, inverse: inverse, epsilon: config.normEpsilon, on: compute)

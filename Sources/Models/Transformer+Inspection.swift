@@ -3,18 +3,11 @@ import Tensors
 
 // What a model says in full, for checking it against another implementation: training and sampling need less.
 extension Transformer {
-    /// A checkpoint's weights under another configuration, such as one without its rotary scaling.
-    public convenience init(_ checkpoint: Checkpoint, config: ModelConfig, compute: Compute, precision: Precision) throws {
-        try self.init(config, compute: compute, precision: precision, trains: false, recompute: false) { parameter, values in
-            try checkpoint.read(parameter.name, into: values)
-        }
-    }
-
     /// Logits `[T, V]` of one document's tokens, each predicting the one after it.
     public func logits(of tokens: [Int32]) throws -> Matrix {
         var batch = SegmentTree()
         _ = batch.append(tokens)
-        return copied(logits(try run(batch, keeps: false).final))
+        return copied(try logits(try run(batch, keeps: false).final))
     }
 
     /// Logits `[n, V]` from which a decoder takes each token of `continuation`; see `Decoder.logits`.
@@ -37,20 +30,16 @@ extension Decoder {
     public func logits(prompt: [Int32], continuation: [Int32]) throws -> Matrix {
         let result = Matrix(rows: continuation.count, columns: config.vocabularySize)
         guard let first = continuation.first else { return result }
-        let cache = makeCache(rows: DecodingCache.rows(prompt.count) + DecodingCache.rows(continuation.count))
-        guard let promptRows = cache.reserve(prompt.count), let ownRows = cache.reserve(continuation.count) else {
-            preconditionFailure("a cache of \(cache.rows) rows is too small for \(prompt.count) + \(continuation.count)")
-        }
+        let cache = makeCache(blocks: DecodingCache.blocks(prompt.count) + DecodingCache.blocks(continuation.count))
         plan(sequences: 1, keys: prompt.count + continuation.count)
-        var pack = PromptPack()
-        pack.append(prompt, rows: promptRows)
+        var (pack, promptRows, ownRows) = (PromptPack(), DecodingCache.Chain(), DecodingCache.Chain())
+        pack.append(prompt[...], to: &promptRows, of: cache, isEnd: true)
         result.pointer.update(from: try read(pack, into: cache).pointer, count: result.columns)
         var token = first
         for row in continuation.indices.dropFirst() {
             beginStep()
-            let own = ownRows.lowerBound..<ownRows.lowerBound + row
             try check([token])
-            add(token, DecodingCache.Query(position: prompt.count + row - 1, prompt: promptRows, own: own))
+            add(token, prompt: promptRows, own: &ownRows, of: cache)
             (result.pointer + row * result.stride).update(from: step(cache).pointer, count: result.columns)
             token = continuation[row]
         }

@@ -64,8 +64,9 @@ extension Transformer {
         let backward = 2 * d + qkv + operand(attention) + (precision == .bf16 ? operand(d) : 0) + (recompute ? d : 0) + (isFrozen ? d : 0)
         let shared = operand(d + config.intermediateSize) + (trains ? backward : 0)
         let activations = tokens * (perLayer * layers + residual + shared)
-        let rows = min(scoredTokens, headRows)
-        let head = scoredTokens * (d * (trains ? 3 : 1) + operand(d)) + operand(rows * min(config.vocabularySize, headColumns))
+        let kept = trains ? keptHeadRows(scoredTokens, vocabulary: config.vocabularySize, precision: precision, recompute: recompute || isFrozen) : 0
+        let passing = min(scoredTokens - kept, headRows) * min(config.vocabularySize, headColumns)
+        let head = scoredTokens * (d * (trains ? 3 : 1) + operand(d)) + operand(kept * config.vocabularySize + (trains ? passing : 0))
         return processBytes + (activations + head) * float
     }
 

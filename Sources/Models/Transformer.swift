@@ -5,7 +5,7 @@ import Tensors
 /// A decoder-only transformer, one for all families: the architecture is data in `ModelConfig`.
 ///
 ///     x ← E[token];   per layer: x += Wo·attention(norm₁ x);   x += Wd·(act(Wg·norm₂ x) ∘ Wu·norm₂ x)
-///     log π(token) = log softmax(W_head · norm x)
+///     log π(token) = log softmax(W_head · norm x);   score = W_score · norm x, of a model with a score head
 ///
 /// Weights, gradients and sums are fp32; matrix products take bf16 operands under `.bf16` and accumulate in fp32.
 /// A row's bits depend on its own chain of tokens alone: not on the pack, the batch or the number of threads.
@@ -29,8 +29,11 @@ public final class Transformer: TrainablePolicy {
     let embedding: Matrix
     let storedEmbedding: StoredLinear?
     let finalNorm: Matrix
-    let head: PackedLinear
-    let headWeight: Matrix
+    /// The language head; nil for a model that only scores.
+    let head: PackedLinear?
+    let headWeight: Matrix?
+    /// The score head `[outputs, d]`, multiplied in fp32 whatever the precision; it trains also where the model is frozen.
+    let scoreHead: Matrix?
     /// What trains where the model itself is frozen.
     let adapter: Adapter?
     /// Whether the adapter takes part: without it the model is its own reference.
@@ -43,11 +46,19 @@ public final class Transformer: TrainablePolicy {
 
     /// Reads a checkpoint's weights.
     /// - Parameters:
+    ///   - config: Another configuration than the checkpoint's, such as one with a score head.
     ///   - trains: Whether gradients are allocated.
     ///   - recompute: Activation checkpointing: memory for one layer, a third more work.
+    ///   - fillHead: Writes a score head that the checkpoint does not have, or whose weights are not to be used.
     /// - Throws: `CheckpointError` for weights that cannot be read, `ModelError` for an architecture this build does not run.
-    public convenience init(_ checkpoint: Checkpoint, compute: Compute, precision: Precision, trains: Bool = true, recompute: Bool = false) throws {
-        try self.init(checkpoint.config, compute: compute, precision: precision, trains: trains, recompute: recompute) { parameter, values in
+    public convenience init(
+        _ checkpoint: Checkpoint, config: ModelConfig? = nil, compute: Compute, precision: Precision, trains: Bool = true, recompute: Bool = false,
+        fillHead: ((ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void)? = nil
+    ) throws {
+        let config = config ?? checkpoint.config
+        let heads = Set(config.scoreHeads.map(\.name))
+        try self.init(config, compute: compute, precision: precision, trains: trains, recompute: recompute) { parameter, values in
+            if let fillHead, heads.contains(parameter.name) { return try fillHead(parameter, values) }
             try checkpoint.read(parameter.name, into: values)
         }
     }
@@ -83,37 +94,48 @@ public final class Transformer: TrainablePolicy {
         embedding = matrix(layout.embedding)
         (storedEmbedding, adapter) = (nil, nil)
         finalNorm = matrix(layout.finalNorm)
-        headWeight = matrix(layout.head)
-        head = PackedLinear(outputs: layout.head.rows, inputs: layout.head.columns, precision: precision, forwardOnly: !trains)
+        headWeight = layout.head.map(matrix)
+        head = layout.head.map { PackedLinear(outputs: $0.rows, inputs: $0.columns, precision: precision, forwardOnly: !trains) }
+        scoreHead = layout.score.map(matrix)
         layers = layout.layers.map { Layer($0, matrix: matrix, precision: precision, forwardOnly: !trains) }
         rope = RotaryTable(config)
         try Transformer.load(parameters, into: weights, on: compute, fill)
         weightsChanged()
     }
 
-    /// A frozen model, its weights in the blocks that `loader` makes of them, with an adapter that trains.
+    /// A frozen model, its weights in the blocks that `loader` makes of them, with an adapter that trains, and with it a score head.
     /// - Parameters:
     ///   - adapter: nil: nothing trains.
     ///   - seed: Of the adapter's first weights and of its dropout.
+    ///   - fillHead: Writes the score head.
     init(
-        frozen loader: StoredLoader, adapter adapterConfig: AdapterConfig?, seed: UInt64, compute: Compute, precision: Precision, trains: Bool, recompute: Bool
+        frozen loader: StoredLoader, config: ModelConfig, adapter adapterConfig: AdapterConfig?, seed: UInt64, compute: Compute, precision: Precision, trains: Bool,
+        recompute: Bool, fillHead: (ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void
     ) throws {
-        let config = loader.checkpoint.config
         try Transformer.check(config)
         (self.config, self.compute, self.precision, self.recompute) = (config, compute, precision, recompute)
         layout = ParameterLayout(config)
-        let stored = try StoredMatrices(loader, on: compute)
+        let stored = try StoredMatrices(loader, config: config, on: compute)
         (embedding, storedEmbedding, finalNorm) = (Matrix(rows: 0, columns: config.hiddenSize), stored.embedding, stored.finalNorm)
-        (head, headWeight) = (PackedLinear(stored.head, precision: precision), Matrix(rows: 0, columns: config.hiddenSize))
+        (head, headWeight) = (stored.head.map { PackedLinear($0, precision: precision) }, nil)
         let layers = zip(layout.layers, stored.layers).map { Layer($0, frozen: $1, precision: precision) }
         self.layers = layers
         rope = RotaryTable(config)
-        adapter = try adapterConfig.map { adapterConfig in
-            try Adapter(
-                adapterConfig, model: config, base: { layers[$0].linear($1) }, seed: seed, precision: precision, trains: trains, on: compute)
+        let adapter = try adapterConfig.map { adapterConfig in
+            try Adapter(adapterConfig, model: config, base: { layers[$0].linear($1) }, seed: seed, precision: precision, trains: trains, on: compute)
         }
+        self.adapter = adapter
         (parameters, weights) = (adapter?.parameters ?? [], adapter?.weights ?? FloatBuffer(count: 0))
         gradients = adapter?.gradients ?? FloatBuffer(count: 0)
+        scoreHead = adapter?.scoreHead(adapter?.weights) ?? layout.score.map { Matrix(rows: $0.rows, columns: $0.columns) }
+        guard let scoreHead else { return }
+        var row = 0
+        for (name, outputs) in config.scoreHeads {
+            let own = scoreHead.rows(row..<row + outputs)
+            let info = ParameterInfo(name: name, shape: [outputs, own.columns], offset: 0, count: outputs * own.columns, decays: true)
+            try fillHead(info, UnsafeMutableBufferPointer(start: own.pointer, count: info.count))
+            row += outputs
+        }
     }
 
     /// Fills every parameter, several at a time; the first failure in checkpoint order is the one reported.
@@ -140,7 +162,7 @@ public final class Transformer: TrainablePolicy {
             return
         }
         for layer in layers { layer.pack(on: compute) }
-        head.pack(headWeight, on: compute)
+        if let head, let headWeight { head.pack(headWeight, on: compute) }
     }
 
     /// Weights are packed as soon as they have changed, a few rows at a time.
@@ -156,12 +178,16 @@ public final class Transformer: TrainablePolicy {
             layer.pack(on: compute, afterChanging: matrix)
         }
         norm(layout.finalNorm)
-        head.pack(headWeight, on: compute) { matrix(layout.head, $0) }
-        guard !config.tiesEmbeddings else { return }
+        if let score = layout.score { for row in 0..<score.rows { matrix(score, row..<row + 1) } }
+        if let head, let headWeight, let block = layout.head { head.pack(headWeight, on: compute) { matrix(block, $0) } }
+        guard head == nil || !config.tiesEmbeddings else { return }
         compute.parallel((layout.embedding.rows + 31) / 32) { slab in
             matrix(layout.embedding, slab * 32..<min(slab * 32 + 32, layout.embedding.rows))
         }
     }
+
+    /// ∂L/∂W of the score head.
+    var scoreGradient: Matrix? { adapter?.scoreHead(gradients) ?? layout.score.flatMap { gradient($0) } }
 
     /// ∂L/∂W of a block of the model's own weights; nil where they are frozen.
     func gradient(_ block: ParameterLayout.Block) -> Matrix? {
@@ -196,12 +222,18 @@ public enum ModelError: Error, Equatable, CustomStringConvertible {
     case unsupported(modelType: String, feature: String)
     case tokenOutOfRange(token: Int, vocabulary: Int)
     case contextTooLong(tokens: Int, limit: Int)
+    /// Log-probs or logits of a model that only scores.
+    case noLanguageHead(architecture: String)
+    /// Scores of a model without a score head.
+    case noScoreHead(architecture: String)
 
     public var description: String {
         switch self {
         case let .unsupported(modelType, feature): "model type \"\(modelType)\" with \(feature) is not among those this build runs (Llama and Mistral families)"
         case let .tokenOutOfRange(token, vocabulary): "token id \(token) is outside the model's vocabulary of \(vocabulary). The ids come from another tokenizer."
         case let .contextTooLong(tokens, limit): "\(tokens) tokens exceed the model's context of \(limit). Shorten the prompt or lower --max-new-tokens."
+        case let .noLanguageHead(architecture): "\(architecture) scores completions and predicts no tokens. Name a language model."
+        case let .noScoreHead(architecture): "\(architecture) has no score head (score.weight). Name a reward model, such as one that `align reward` trains."
         }
     }
 }

@@ -60,7 +60,8 @@ struct PendingBackward {
     let layers: [LayerActivations]
     /// The residual stream after the last layer.
     let final: Matrix
-    let logSumExp: [Double]
+    /// Of each scored token, and of its distribution, in nats.
+    let logProbs, logSumExp: [Double]
     /// Of the adapter's dropout; nil without.
     let dropoutKeys: [UInt64]?
 }

@@ -1,69 +1,195 @@
 import CAlign
 
-/// Rotated keys and values of every layer, fp32, in the order in which one query reads them; rows are shared by several sequences.
+/// Rotated keys and values of every layer, in the order in which one query reads them; blocks are shared by several sequences.
 ///
 /// Keys lie in blocks of 32, `[rows/32][heads][headSize][32]`, so that an instruction meets 16 of them; values lie row by row.
-/// Rows are handed out in whole blocks to one owner each; a sequence is its prompt's rows and its own, so that samples of
-/// one prompt share the prompt's.
+/// Blocks are handed out one by one and come back one by one: a sequence takes them as it grows, and samples of one prompt
+/// share the prompt's. Under bf16 keys and values are bf16, as products leave them: nothing is lost, memory is half.
 public final class DecodingCache: @unchecked Sendable {  // tasks write the rows and heads they were given
     public static let block = Int(align_panel_lanes)
 
-    /// Rows that `count` tokens of one owner take.
-    public static func rows(_ count: Int) -> Int { (count + block - 1) / block * block }
+    /// Blocks that `count` tokens of one owner take.
+    public static func blocks(_ count: Int) -> Int { (count + block - 1) / block }
 
-    public let rows: Int
+    /// Bytes of one block in all layers.
+    public static func blockBytes(layers: Int, keyValueHeads: Int, headSize: Int, precision: Precision) -> Int {
+        2 * layers * block * keyValueHeads * headSize * (precision == .bf16 ? 2 : 4)
+    }
+
+    public let blocks: Int
+    public let precision: Precision
     private let heads: Int
     private let headSize: Int
     private let keys: [FloatBuffer]
     private let values: [FloatBuffer]
     private var next = 0
+    private var returned: [Int] = []
 
-    /// - Parameter rows: A multiple of `block`.
-    public init(layers: Int, rows: Int, keyValueHeads: Int, headSize: Int) {
-        precondition(rows % DecodingCache.block == 0, "\(rows) rows are not whole blocks")
-        (self.rows, heads, self.headSize) = (rows, keyValueHeads, headSize)
-        keys = (0..<layers).map { _ in FloatBuffer(count: rows * keyValueHeads * headSize) }
-        values = (0..<layers).map { _ in FloatBuffer(count: rows * keyValueHeads * headSize) }
+    /// Memory is the system's until a block is first written.
+    public init(layers: Int, blocks: Int, keyValueHeads: Int, headSize: Int, precision: Precision) {
+        (self.blocks, heads, self.headSize, self.precision) = (blocks, keyValueHeads, headSize, precision)
+        let floats = blocks * DecodingCache.block * keyValueHeads * headSize / (precision == .bf16 ? 2 : 1)
+        keys = (0..<layers).map { _ in FloatBuffer(count: floats) }
+        values = (0..<layers).map { _ in FloatBuffer(count: floats) }
+        returned.reserveCapacity(blocks)
     }
 
-    /// Takes `count` rows that follow each other, from a block's start; nil when the cache is full.
-    public func reserve(_ count: Int) -> Range<Int>? {
-        guard next + DecodingCache.rows(count) <= rows else { return nil }
-        defer { next += DecodingCache.rows(count) }
-        return next..<next + count
+    /// Blocks that nobody holds.
+    public var free: Int { blocks - next + returned.count }
+
+    /// Takes a block, of those that were used before if there are any; its first row.
+    public func take() -> Int {
+        if let row = returned.popLast() { return row }
+        precondition(next < blocks, "all \(blocks) blocks of the cache are taken")
+        defer { next += 1 }
+        return next * DecodingCache.block
     }
+
+    /// Gives back the blocks of a chain that nobody reads any more.
+    public func giveBack(_ chain: Chain) {
+        // Last first, so that the next owner meets them in order and reads them as one run.
+        for range in chain.ranges.reversed() {
+            for row in stride(from: range.start, to: range.start + range.count, by: DecodingCache.block).reversed() { returned.append(row) }
+        }
+    }
+
+    /// Rows that follow each other in memory, from a block's start.
+    public struct RowRange: Sendable, Equatable {
+        public var start: Int
+        public var count: Int
+    }
+
+    /// The rows of one owner's tokens, in the tokens' order.
+    public struct Chain: Sendable {
+        public private(set) var ranges: [RowRange] = []
+        public private(set) var count = 0
+        public init() {}
+
+        /// Makes room for one more token.
+        /// - Returns: Its row.
+        public mutating func grow(_ cache: DecodingCache) -> Int {
+            defer { count += 1 }
+            if count % DecodingCache.block != 0 {
+                ranges[ranges.count - 1].count += 1
+                return ranges[ranges.count - 1].start + ranges[ranges.count - 1].count - 1
+            }
+            let row = cache.take()
+            if let last = ranges.last, last.start + last.count == row {
+                ranges[ranges.count - 1].count += 1
+            } else {
+                ranges.append(RowRange(start: row, count: 1))
+            }
+            return row
+        }
+    }
+
+    // MARK: Reading prompts
 
     /// Takes the keys and values `[n, heads · headSize]` of a pack; row i goes to `rows[i]`.
     public func store(_ k: Operand, _ v: Operand, layer: Int, rows: [Int], on compute: Compute) {
         let width = heads * headSize
         precondition(k.rows == rows.count && k.columns == width && v.columns == width, "k [\(k.rows), \(k.columns)] for \(rows.count) rows of \(width)")
         compute.forEachRowBlock(rows.count, size: 32) { block in
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { key in
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * width) { pair in
+                let (key, value) = (pair.baseAddress!, pair.baseAddress! + width)
                 for i in block {
-                    v.load(values[layer].base + rows[i] * width, stride: width, rows: i..<i + 1, columns: 0..<width, compute.kernels)
-                    k.load(key.baseAddress!, stride: width, rows: i..<i + 1, columns: 0..<width, compute.kernels)
-                    for head in 0..<heads { store(key: key.baseAddress! + head * headSize, layer: layer, row: rows[i], head: head) }
+                    k.load(key, stride: width, rows: i..<i + 1, columns: 0..<width, compute.kernels)
+                    v.load(value, stride: width, rows: i..<i + 1, columns: 0..<width, compute.kernels)
+                    for head in 0..<heads {
+                        store(key: key + head * headSize, value: value + head * headSize, layer: layer, row: rows[i], head: head, compute.kernels)
+                    }
                 }
             }
         }
     }
 
-    private func store(key: UnsafePointer<Float>, layer: Int, row: Int, head: Int) {
+    private func store(key: UnsafePointer<Float>, value: UnsafePointer<Float>, layer: Int, row: Int, head: Int, _ kernels: UnsafePointer<align_kernels>) {
         let block = DecodingCache.block
-        let target = keys[layer].base + (row / block * heads + head) * headSize * block + row % block
-        for i in 0..<headSize { target[i * block] = key[i] }
+        let at = (row / block * heads + head) * headSize * block + row % block, place = (row * heads + head) * headSize
+        guard precision == .bf16 else {
+            let target = keys[layer].base + at
+            for i in 0..<headSize { target[i * block] = key[i] }
+            (values[layer].base + place).update(from: value, count: headSize)
+            return
+        }
+        kernels.pointee.to_bf16(value, values[layer].base.halves + place, Int32(headSize), Int32(headSize))
+        withUnsafeTemporaryAllocation(of: UInt16.self, capacity: headSize) { halves in
+            kernels.pointee.to_bf16(key, halves.baseAddress!, Int32(headSize), Int32(headSize))
+            let target = keys[layer].base.halves + at
+            for i in 0..<headSize { target[i * block] = halves[i] }
+        }
     }
 
-    /// The newest token of a sequence: where it stands, and the rows of all that it sees.
-    public struct Query: Sendable {
-        public var position: Int
-        public var prompt: Range<Int>
-        /// The sequence's own rows so far, the last being this token's.
-        public var own: Range<Int>
-        public init(position: Int, prompt: Range<Int>, own: Range<Int>) {
-            self.position = position
-            self.prompt = prompt
-            self.own = own
+    /// Copies a chain's keys and values to rows of `k` and `v` from `first` on, for prompts that are read in pieces.
+    public func load(_ chain: [RowRange], layer: Int, into k: Operand, _ v: Operand, first: Int, on compute: Compute) {
+        let width = heads * headSize, block = DecodingCache.block
+        precondition(k.columns == width && v.columns == width && k.precision == precision, "k of \(k.columns) \(k.precision) for \(width) \(precision)")
+        var pieces: [(row: Int, count: Int, target: Int)] = []
+        var target = first
+        for range in chain {
+            for start in stride(from: 0, to: range.count, by: block) {
+                pieces.append((range.start + start, min(block, range.count - start), target))
+                target += pieces.last!.count
+            }
+        }
+        precondition(target <= k.rows, "\(target) rows into \(k.rows)")
+        compute.parallel(pieces.count) { index in
+            let piece = pieces[index]
+            func copy<Element>(_ from: (keys: UnsafePointer<Element>, values: UnsafePointer<Element>), _ to: (k: UnsafeMutablePointer<Element>, v: UnsafeMutablePointer<Element>)) {
+                for i in 0..<piece.count {
+                    let row = piece.row + i, at = (piece.target + i) * k.stride
+                    (to.v + (piece.target + i) * v.stride).update(from: from.values + row * width, count: width)
+                    for head in 0..<heads {
+                        let source = from.keys + (row / block * heads + head) * headSize * block + row % block
+                        for j in 0..<headSize { to.k[at + head * headSize + j] = source[j * block] }
+                    }
+                }
+            }
+            switch precision {
+            case .fp32: copy((UnsafePointer(keys[layer].base), UnsafePointer(values[layer].base)), (k.floats, v.floats))
+            case .bf16: copy((UnsafePointer(keys[layer].base.halves), UnsafePointer(values[layer].base.halves)), (k.halves, v.halves))
+            }
+        }
+    }
+
+    // MARK: Steps
+
+    /// The newest tokens of the sequences that take a step together: where each stands, and the rows of all that it sees.
+    public struct Queries: Sendable {
+        struct Query: Sendable {
+            var position: Int
+            var row: Int
+            var ranges: Range<Int>
+        }
+        var list: [Query] = []
+        var ranges: [align_row_range] = []
+        var keys = 0
+        public private(set) var lastPosition = 0
+        public init() {}
+
+        public var count: Int { list.count }
+
+        public mutating func reserve(_ queries: Int) {
+            list.reserveCapacity(queries)
+            ranges.reserveCapacity(4 * queries)
+        }
+
+        public mutating func removeAll() {
+            list.removeAll(keepingCapacity: true)
+            ranges.removeAll(keepingCapacity: true)
+            (keys, lastPosition) = (0, 0)
+        }
+
+        /// - Parameters:
+        ///   - row: The token's own, the last of `own`.
+        public mutating func append(row: Int, prompt: Chain, own: Chain) {
+            let first = ranges.count
+            for range in prompt.ranges { ranges.append(align_row_range(start: Int32(range.start), count: Int32(range.count))) }
+            for range in own.ranges { ranges.append(align_row_range(start: Int32(range.start), count: Int32(range.count))) }
+            let position = prompt.count + own.count - 1
+            list.append(Query(position: position, row: row, ranges: first..<ranges.count))
+            keys += position + 1
+            lastPosition = max(lastPosition, position)
         }
     }
 
@@ -74,61 +200,56 @@ public final class DecodingCache: @unchecked Sendable {  // tasks write the rows
     ///
     /// The sums are those of `attention` over fp32 rows, to the bit.
     /// - Parameters:
-    ///   - queryKeyValue: `[n, (heads + 2 · keyValueHeads) · headSize]`, row i of `queries[i]`; q and k are rotated in place.
+    ///   - queryKeyValue: `[n, (heads + 2 · keyValueHeads) · headSize]`, a row a query; q and k are rotated in place.
     ///   - rounds: Whether rotated q, k and v are rounded to bf16, as products leave them under bf16.
     ///   - scores: `scoreFloats` for each query and key/value head.
     ///   - out: `[n, heads · headSize]`.
     public func attend(
-        _ shape: AttentionShape, layer: Int, queries: [Query], queryKeyValue: Matrix, cosines: Matrix, sines: Matrix, rounds: Bool, scores: FloatBuffer,
+        _ shape: AttentionShape, layer: Int, queries: Queries, queryKeyValue: Matrix, cosines: Matrix, sines: Matrix, rounds: Bool, scores: FloatBuffer,
         scoreFloats: Int, into out: Matrix, on compute: Compute
     ) {
         compute.phase(.attention) {
             let (table, rope, kernels) = (compute.path.stored, compute.path.elementwise.pointee.rope!, compute.kernels)
             let (group, d, width) = (shape.group, headSize, heads * headSize)
             var c = align_cache_layer()
-            c.k = UnsafePointer(keys[layer].base)
-            c.v = UnsafePointer(values[layer].base)
+            c.k = UnsafeRawPointer(keys[layer].base)
+            c.v = UnsafeRawPointer(values[layer].base)
+            c.half = precision == .bf16 ? 1 : 0
             (c.kv_heads, c.head_size) = (Int32(heads), Int32(d))
             (c.scale, c.soft_cap, c.window) = (Float(shape.scale), Float(shape.softCap ?? 0), Int32(shape.window ?? 0))
             let cache = c
-            var total = 0
-            for query in queries { total += query.prompt.count + query.own.count }
-            func body(_ task: Int) {
-                let (i, head) = (task / heads, task % heads)
-                let (query, own) = (queries[i], queries[i].own)
-                let row = queryKeyValue.pointer + i * queryKeyValue.stride
-                let (q, k, v) = (row + head * group * d, row + shape.heads * d + head * d, row + shape.heads * d + width + head * d)
-                var position = Int32(query.position)
-                rope(q, 0, &position, cosines.pointer, sines.pointer, 1, Int32(group), Int32(d), Int32(cosines.columns), 1)
-                rope(k, 0, &position, cosines.pointer, sines.pointer, 1, 1, Int32(d), Int32(cosines.columns), 1)
-                if rounds {
-                    withUnsafeTemporaryAllocation(of: UInt16.self, capacity: group * d) { halves in
-                        func round(_ values: UnsafeMutablePointer<Float>, _ count: Int) {
-                            kernels.pointee.to_bf16(values, halves.baseAddress!, Int32(count), Int32(count))
-                            kernels.pointee.from_bf16(halves.baseAddress!, values, Int32(count))
+            queries.ranges.withUnsafeBufferPointer { ranges in
+                func body(_ task: Int) {
+                    let (i, head) = (task / heads, task % heads)
+                    let query = queries.list[i]
+                    let row = queryKeyValue.pointer + i * queryKeyValue.stride
+                    let (q, k, v) = (row + head * group * d, row + shape.heads * d + head * d, row + shape.heads * d + width + head * d)
+                    var position = Int32(query.position)
+                    rope(q, 0, &position, cosines.pointer, sines.pointer, 1, Int32(group), Int32(d), Int32(cosines.columns), 1)
+                    rope(k, 0, &position, cosines.pointer, sines.pointer, 1, 1, Int32(d), Int32(cosines.columns), 1)
+                    if rounds {
+                        withUnsafeTemporaryAllocation(of: UInt16.self, capacity: group * d) { halves in
+                            func round(_ values: UnsafeMutablePointer<Float>, _ count: Int) {
+                                kernels.pointee.to_bf16(values, halves.baseAddress!, Int32(count), Int32(count))
+                                kernels.pointee.from_bf16(halves.baseAddress!, values, Int32(count))
+                            }
+                            round(q, group * d)
+                            round(k, d)
+                            round(v, d)
                         }
-                        round(q, group * d)
-                        round(k, d)
-                        round(v, d)
                     }
-                }
-                let newest = own.upperBound - 1
-                store(key: k, layer: layer, row: newest, head: head)
-                (values[layer].base + newest * width + head * d).update(from: v, count: d)
-                withUnsafeTemporaryAllocation(of: align_row_range.self, capacity: 2) { ranges in
-                    ranges[0] = align_row_range(start: Int32(query.prompt.lowerBound), count: Int32(query.prompt.count))
-                    ranges[1] = align_row_range(start: Int32(own.lowerBound), count: Int32(own.count))
+                    store(key: k, value: v, layer: layer, row: query.row, head: head, kernels)
                     withUnsafePointer(to: cache) {
-                        table.pointee.attend($0, Int32(head), Int32(group), q, ranges.baseAddress!, 2, out.pointer + i * out.stride + head * group * d,
-                            scores.base + task * scoreFloats)
+                        table.pointee.attend($0, Int32(head), Int32(group), q, ranges.baseAddress! + query.ranges.lowerBound, Int32(query.ranges.count),
+                            out.pointer + i * out.stride + head * group * d, scores.base + task * scoreFloats)
                     }
                 }
-            }
-            // Waking the others takes longer than a few thousand keys do.
-            if total * shape.heads * d < 1 << 16 {
-                for task in 0..<queries.count * heads { body(task) }
-            } else {
-                compute.parallel(queries.count * heads, body)
+                // Waking the others takes longer than a few thousand keys do.
+                if queries.keys * shape.heads * d < 1 << 16 {
+                    for task in 0..<queries.count * heads { body(task) }
+                } else {
+                    compute.parallel(queries.count * heads, body)
+                }
             }
         }
     }

@@ -60,6 +60,12 @@ public final class LowRankFactor: @unchecked Sendable {  // `pack` is called bet
         }
     }
 
+    /// y += u·Wᵀ for all rows and columns.
+    public func add(_ u: Operand, to y: Matrix, on compute: Compute) {
+        precondition(y.rows == u.rows && y.columns == outputs, "y [\(y.rows), \(y.columns)] for [\(u.rows), \(outputs)]")
+        add(u, to: PackedLinear.Piece(rows: 0..<y.rows, columns: 0..<width, values: y.pointer, stride: y.stride), on: compute)
+    }
+
     private func multiply(
         _ u: Operand, rows: Range<Int>, columns: Range<Int>, into values: UnsafeMutablePointer<Float>, stride: Int, accumulate: Bool, _ compute: Compute
     ) {

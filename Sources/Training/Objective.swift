@@ -31,8 +31,10 @@ public struct StepTotals: Sendable, Equatable {
 public struct Loss: Sendable {
     /// Nats; the shares of a step's micro-batches add up to the step's loss.
     public var value = 0.0
-    /// ∂value/∂logProbs, in the layout of the log-probs.
+    /// ∂value/∂logProbs, in the layout of the log-probs; empty for a loss of read-outs alone.
     public var gradient: Ragged
+    /// ∂value/∂readouts, `[points, outputs]`; empty for a loss of log-probs alone.
+    public var readoutGradient: [Double] = []
     public var metrics = Metrics()
 
     /// No loss yet: zeros in the layout of `logProbs`.
@@ -40,6 +42,15 @@ public struct Loss: Sendable {
         gradient = logProbs
         for index in gradient.values.indices { gradient.values[index] = 0 }
     }
+
+    /// No loss yet: zeros for `count` read-outs.
+    public init(readouts count: Int) {
+        gradient = Ragged()
+        readoutGradient = [Double](repeating: 0, count: count)
+    }
+
+    /// What the policy's backward takes.
+    public var scoreGradient: ScoreGradient { ScoreGradient(logProbs: gradient.values, readouts: readoutGradient) }
 
     /// Sets the gradient of every token of `row`: what a loss of the row's *sum* needs.
     public mutating func fill(row: Int, with slope: Double) {

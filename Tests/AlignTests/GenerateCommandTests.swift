@@ -1,6 +1,7 @@
 import Foundation
 import Models
 import Serialization
+import Tensors
 import Testing
 
 @testable import align
@@ -23,7 +24,7 @@ import Testing
         (sampling.temperature, sampling.maxNewTokens) = (0, 30)
         let expected = try completions([[TinyFolder.begin, 84, 104, 101]], sampling)[0]
         let json = try one.json()[0]
-        #expect(json["prompt"] == "The" && json["finish_reason"]?.string == expected.finishReason.rawValue)
+        #expect(json["prompt"] == "The" && json["finish_reason"]?.string == expected.finishReason.name)
         #expect(json["tokens"]?.array?.integers == expected.tokens.map { Int($0) }, "\(json.text()) and \(expected.tokens)")
         #expect(json["token_logprobs"]?.array?.numbers == expected.logProbs)
     }
@@ -94,10 +95,57 @@ import Testing
         let config = try folder.transformer().config
         var sampling = Sampling()
         sampling.maxNewTokens = 1000
-        // 2 (keys, values) · 4 bytes · 2 layers · 2 heads of 8 · 256 rows: the context ends before 1000 new tokens
-        #expect(CacheMemory.bytes(config, prompt: 100, sampling: sampling) == 65_536)
-        try CacheMemory.check(config, prompt: 100, sampling: sampling, command: "generate", limit: 65_536)
-        #expect(throws: UsageError.self) { try CacheMemory.check(config, prompt: 100, sampling: sampling, command: "generate", limit: 65_535) }
+        // 2 (keys, values) · 4 bytes · 2 layers · 2 heads of 8 · 32 rows a block; 4 blocks of prompt, 5 of the 155 tokens left of the context
+        func bytes(_ precision: Precision) -> Int { CacheMemory.bytes(config, prompts: [100], sampling: sampling, precision: precision) }
+        #expect(bytes(.fp32) == 9 * 8192 && bytes(.bf16) == 9 * 4096, "\(bytes(.fp32)) and \(bytes(.bf16))")
+        func check(_ limit: Int) throws { try CacheMemory.check(config, prompts: [100], sampling: sampling, precision: .fp32, command: "generate", limit: limit) }
+        try check(9 * 8192)
+        #expect(throws: UsageError.self) { try check(9 * 8192 - 1) }
+        // A thousand such prompts share one cache of 16384 rows.
+        let many = CacheMemory.bytes(config, prompts: Array(repeating: 100, count: 1000), sampling: sampling, precision: .fp32)
+        #expect(many == 512 * 8192, "\(many) bytes")
+    }
+
+    private func rows(_ path: String) throws -> [JSON] {
+        try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map { try JSON.parse(String($0)) }
+    }
+
+    @Test("--out has every completion once, and goes on where it was cut") func resumes() throws {
+        let prompts = try folder.write("out-prompts.jsonl", (0..<12).map { "{\"prompt\": \"p\($0)\"}\n" }.joined())
+        let words = ["generate", "--model", folder.model, "--prompts", prompts, "--n", "3", "--max_tokens", "12", "--seed", "4", "--precision", "fp32"]
+        let out = folder.path + "/rows.jsonl"
+        let whole = try Child(words + ["--json"]).wait().json()
+        #expect(whole.count == 36 && whole.map { $0["sample"]?.int } == (0..<36).map { $0 % 3 })
+        #expect(try Child(words + ["--out", out, "--batch-size", "5"]).wait().code == 0)
+        func sorted(_ rows: [JSON]) -> [String] {
+            func place(_ row: JSON) -> Int { (row["prompt_index"]?.int ?? 0) * 3 + (row["sample"]?.int ?? 0) }
+            return rows.sorted { place($0) < place($1) }.map { $0["tokens"]?.text() ?? "" }
+        }
+        #expect(try sorted(rows(out)) == sorted(whole))
+        // Half a line at the end, and the rows after the tenth, are lost.
+        let text = try String(contentsOfFile: out, encoding: .utf8)
+        let lines = text.split(separator: "\n")
+        _ = try folder.write("rows.jsonl", lines[..<10].map { $0 + "\n" }.joined() + lines[10].prefix(40))
+        let resumed = try Child(words + ["--out", out]).wait()
+        #expect(resumed.code == 0 && resumed.err.contains("10 of 36"), "exit \(resumed.code): \(resumed.err)")
+        #expect(try rows(out).count == 36)
+        #expect(try sorted(rows(out)) == sorted(whole))
+        let other = try Child(words + ["--out", out, "--temperature", "0.5"]).wait()
+        #expect(other.code == 65 && other.err.contains("rows.jsonl:1: "), "exit \(other.code): \(other.err)")
+    }
+
+    @Test("--stop ends a completion before the text, streamed and not; --ignore-eos and --min-new-tokens go on") func stops() throws {
+        let words = ["generate", "--model", folder.model, "--prompt", "Once", "--seed", "5", "--max-new-tokens", "60", "--precision", "fp32", "--ignore-eos"]
+        let long = try #require(try Child(words + ["--json"]).wait().json()[0]["completion"]?.string)
+        let stop = String(try #require(long.dropFirst(5).first { $0.isASCII }))
+        let cut = String(long[..<(try #require(long.firstRange(of: stop)).lowerBound)])
+        let json = try Child(words + ["--stop", stop, "--json"]).wait().json()[0], text = try Child(words + ["--stop", stop]).wait().out
+        #expect(json["completion"]?.string == cut && json["finish_reason"] == "stop", "\(json.text()), expected \(cut.debugDescription)")
+        #expect(text == (cut.hasSuffix("\n") ? cut : cut + "\n"), "\(text.debugDescription)")
+        let least = try Child(words + ["--stop", stop, "--min-new-tokens", "60", "--json"]).wait().json()[0]
+        #expect(least["tokens"]?.array?.count == 60 && least["finish_reason"] == "length", "\(least.text())")
+        let bad = try Child.run("generate", "--model", folder.model, "--prompt", "a", "--min-new-tokens", "9", "--max-new-tokens", "3")
+        #expect(bad.code == 64 && bad.err.contains("--min-new-tokens"), "\(bad.err)")
     }
 
     @Test("an interruption keeps whole rows: exit 75") func interrupted() throws {

@@ -18,16 +18,11 @@ final class TinyFolder {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         let config = try ModelConfig(json: TinyFolder.config(architecture: architecture), file: "config.json")
         let transformer = try Transformer(random: config, deviation: 0.3, seed: 7, compute: Compute(threads: 1), precision: .fp32)
-        var tensors = transformer.parameters.map { parameter in
+        let tensors = transformer.parameters.map { parameter in
             let values = Array(UnsafeBufferPointer(start: transformer.weights.base + parameter.offset, count: parameter.count))
             return TensorSource(name: parameter.name, shape: parameter.shape) { (range, buffer) throws(CheckpointError) in
                 for (place, index) in range.enumerated() { buffer[place] = values[index] }
             }
-        }
-        if config.scoresSequences {
-            tensors.append(TensorSource(name: "score.weight", shape: [1, config.hiddenSize]) { (_, buffer) throws(CheckpointError) in
-                buffer.update(repeating: 1)
-            })
         }
         var extra = ["tokenizer.json": TinyFolder.tokenizer, "tokenizer_config.json": TinyFolder.tokenizerConfig].mapValues { Array($0.text().utf8) }
         if hasTemplate { extra["chat_template.jinja"] = Array(TinyFolder.template.utf8) }
@@ -54,7 +49,7 @@ final class TinyFolder {
             "architectures": [.string(architecture)], "model_type": "llama", "vocab_size": .integer(vocabulary), "hidden_size": 32,
             "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
             "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "hidden_act": "silu",
-            "bos_token_id": .integer(Int(begin)), "eos_token_id": .integer(Int(end)),
+            "num_labels": 1, "bos_token_id": .integer(Int(begin)), "eos_token_id": .integer(Int(end)),
         ]
     }
 

@@ -64,12 +64,12 @@ import Testing
     /// The rule as it is stated, over all weights in double precision.
     private func expectedSet(_ z: [Float], _ s: Sampling) -> Set<Int32> {
         let top = z.max()!, w = z.map { Double(exp(($0 - top) / Float(s.temperature))) }
-        var order = z.indices.sorted { w[$0] > w[$1] }.filter { w[$0] >= s.minP }
+        var order = z.indices.sorted { w[$0] > w[$1] }
         if s.topK > 0, s.topK < z.count { order = Array(order.prefix(s.topK)) }
         let mass = order.reduce(0) { $0 + w[$1] }
         var (sum, kept) = (0.0, Set<Int32>())
         for i in order {
-            kept.insert(Int32(i))
+            if w[i] >= s.minP { kept.insert(Int32(i)) }
             sum += w[i]
             if s.topP < 1, sum >= s.topP * mass { break }
         }

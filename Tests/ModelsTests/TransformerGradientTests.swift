@@ -24,7 +24,8 @@ import Testing
     @Test("∂L/∂θ agrees with finite differences along random directions", arguments: [nil, 6], [true, false])
     func finiteDifferences(window: Int?, tied: Bool) throws {
         let model = try tinyModel(tinyConfig(window: window, tied: tied))
-        let batch = batch()
+        var batch = batch()
+        batch.temperature = tied ? 1 : 0.7
         var random = RandomStream(seed: 5, stream: 0, index: 0)
         let coefficients = (0..<batch.scoredTokenCount).map { _ in random.normal() / 10 }
         func loss() throws -> Double { zip(try model.scores(of: batch).logProbs.values, coefficients).reduce(0) { $0 + $1.0 * $1.1 } }
@@ -49,6 +50,20 @@ import Testing
             let analytic = zip(gradient, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
             #expect(abs(numeric - analytic) < 1e-2 * max(abs(numeric), 0.05), "\(parameter.name): analytic \(analytic), numeric \(numeric)")
         }
+    }
+
+    @Test("a temperature of 2 is a head of half the weights") func temperature() throws {
+        let model = try tinyModel(tinyConfig(tied: false))
+        var batch = batch()
+        batch.temperature = 2
+        let hot = try model.scores(of: batch)
+        let head = try #require(model.parameters.first { $0.name == "lm_head.weight" })
+        for i in head.range { model.weights.base[i] /= 2 }
+        model.weightsChanged()
+        batch.temperature = 1
+        let halved = try model.scores(of: batch)
+        #expect(hot.logProbs == halved.logProbs, "\(hot.logProbs.values.prefix(3)), \(halved.logProbs.values.prefix(3))")
+        #expect(hot.entropies == halved.entropies, "\(hot.entropies.prefix(3)), \(halved.entropies.prefix(3))")
     }
 
     @Test("recomputed activations give the same bits") func recomputed() throws {

@@ -1,6 +1,7 @@
 import Foundation
-import PreferenceData
 import Testing
+
+@testable import PreferenceData
 
 @Suite("Preference store, interrupted") struct StoreCrashTests {
     let key = PreferenceStore.ReferenceKey(model: "m", precision: "fp32", kernels: "portable", numerics: 1)

@@ -1,6 +1,7 @@
 import Foundation
-import PreferenceData
 import Testing
+
+@testable import PreferenceData
 
 /// A path in a folder of its own, which is removed afterwards.
 func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
@@ -56,6 +57,9 @@ func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
         let a = StoredComparison(prompt: "ab", chosen: "c", rejected: "d", source: "")
         let b = StoredComparison(prompt: "a", chosen: "bc", rejected: "d", source: "")
         #expect(a.id != b.id, "\(a.id) twice")
+        let messages = StoredPrompt(.init(kind: .messages, text: "[]")), text = StoredPrompt("[]")
+        #expect(messages.id != text.id && StoredPrompt("[]", tools: "[]").id != text.id, "\(text.id) again")
+        #expect(a.id.prefix(16) == a.prompt.id.prefix(16) && a.prompt.completionID("c").prefix(16) == a.prompt.id.prefix(16), "\(a.id)")
     }
 
     @Test("other files are refused by name") func refusals() throws {
@@ -76,7 +80,7 @@ func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
             }
             // The header's user version (60) and application id (68), big-endian.
             let newer = try patch(60, [0, 0, 0, 99], "newer")
-            #expect(throws: StoreError.newer(path: newer, found: 99, known: 1)) { try PreferenceStore(path: newer) }
+            #expect(throws: StoreError.newer(path: newer, found: 99, known: 2)) { try PreferenceStore(path: newer) }
             let foreign = try patch(68, [1, 2, 3, 4], "foreign")
             #expect(throws: StoreError.foreign(path: foreign)) { try PreferenceStore(path: foreign) }
         }

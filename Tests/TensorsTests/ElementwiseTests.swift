@@ -14,14 +14,16 @@ import Testing
         let targets: [Int32] = [0, 40, 76]
         let values = logits.array.map(Double.init)
         var statistics = CrossEntropy(targets: targets)
-        for start in stride(from: 0, to: vocabulary, by: 32) {
-            let piece = PackedLinear.Piece(rows: 0..<rows, columns: 0..<min(32, vocabulary - start), values: logits.pointer + start, stride: vocabulary)
-            statistics.collect(rows: 0..<rows, first: start, on: compute) { add in add(piece) }
-        }
         let coefficients = [0.5, -2, 1]
-        let lse = statistics.logSumExp
-        let all = PackedLinear.Piece(rows: 0..<rows, columns: 0..<vocabulary, values: logits.pointer, stride: vocabulary)
-        CrossEntropyBackward(targets: targets, logSumExp: lse, coefficients: coefficients).apply(all, first: 0, on: compute)
+        let blocks = stride(from: 0, to: vocabulary, by: 32).map { start in
+            let columns = start..<min(start + 32, vocabulary)
+            let piece = PackedLinear.Piece(rows: 0..<rows, columns: 0..<columns.count, values: logits.pointer + start, stride: vocabulary)
+            let tops = Matrix(rows: rows, columns: 1)
+            statistics.collect(rows: 0..<rows, first: start, tops: tops, on: compute) { add in add(piece) }
+            return (columns, tops)
+        }
+        let backward = CrossEntropyBackward(targets: targets, logProbs: statistics.logProbs, logSumExp: statistics.logSumExp, coefficients: coefficients)
+        for (columns, tops) in blocks { backward.apply(to: Operand(logits.columns(columns)), tops: tops, first: columns.lowerBound, on: compute) }
         for r in 0..<rows {
             let z = Array(values[r * vocabulary..<(r + 1) * vocabulary])
             let top = z.max()!

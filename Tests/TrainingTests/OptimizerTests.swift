@@ -58,7 +58,7 @@ final class Buffers: TrainablePolicy {
     }
     func logProbs(of batch: SegmentTree) throws -> TokenScores { TokenScores(logProbs: Ragged(), entropies: [], isArgmax: []) }
     func scores(of batch: SegmentTree) throws -> TokenScores { try logProbs(of: batch) }
-    func backward(_ gradient: [Double]) throws {}
+    func backward(_ gradient: ScoreGradient) throws {}
     func weightsChanged() { changes += 1 }
 }
 

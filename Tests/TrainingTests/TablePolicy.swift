@@ -9,20 +9,25 @@ import Tensors
 /// A language model that is a table: logits of the next token given the last one, θ [V, V]. Loss and gradient are exact.
 final class TablePolicy: TrainablePolicy {
     let V: Int
+    /// Rows of a score head that reads the table's row of a token; 0 for none.
+    let outputs: Int
     let parameters: [ParameterInfo]
     let weights: FloatBuffer, gradients: FloatBuffer
     /// Called with each forward pass.
     var onForward: (TablePolicy) -> Void = { _ in }
     private(set) var forwardPasses = 0
     private var pending: [(previous: Int, target: Int)] = []
+    private var points: [Int] = []
 
-    init(vocabulary V: Int, seed: UInt64) {
-        self.V = V
-        parameters = [ParameterInfo(name: "table.weight", shape: [V, V], offset: 0, count: V * V, decays: true)]
-        weights = FloatBuffer(count: V * V)
-        gradients = FloatBuffer(count: V * V)
+    init(vocabulary V: Int, outputs: Int = 0, seed: UInt64) {
+        (self.V, self.outputs) = (V, outputs)
+        var parameters = [ParameterInfo(name: "table.weight", shape: [V, V], offset: 0, count: V * V, decays: true)]
+        if outputs > 0 { parameters.append(ParameterInfo(name: "score.weight", shape: [outputs, V], offset: V * V, count: outputs * V, decays: true)) }
+        self.parameters = parameters
+        weights = FloatBuffer(count: V * (V + outputs))
+        gradients = FloatBuffer(count: V * (V + outputs))
         var stream = RandomStream(seed: seed, stream: 99, index: 0)
-        for i in 0..<V * V { weights.base[i] = Float(Double(stream.next() >> 11) / Double(1 << 53) * 2 - 1) }
+        for i in 0..<weights.count { weights.base[i] = Float(Double(stream.next() >> 11) / Double(1 << 53) * 2 - 1) }
     }
 
     private func logits(_ previous: Int) -> [Double] { (0..<V).map { Double(weights.base[previous * V + $0]) } }
@@ -35,6 +40,7 @@ final class TablePolicy: TrainablePolicy {
     }
 
     func logProbs(of batch: SegmentTree) throws -> TokenScores {
+        points = batch.readoutPoints.map { Int(batch.tokens[Int($0)]) }
         pending = zip(batch.predictors, batch.targets).map { (Int(batch.tokens[Int($0)]), Int($1)) }
         return try scores(of: batch)
     }
@@ -51,12 +57,26 @@ final class TablePolicy: TrainablePolicy {
             scores.isArgmax.append(all.max() == all[Int(target)])
         }
         scores.logProbs = Ragged(values: values, offsets: batch.rowOffsets)
+        for point in batch.readoutPoints {
+            let row = Int(batch.tokens[Int(point)]) * V
+            for k in 0..<outputs { scores.readouts.append((0..<V).reduce(0.0) { $0 + Double(weights.base[row + $1]) * Double(weights.base[(V + k) * V + $1]) }) }
+        }
         return scores
     }
 
-    func backward(_ gradient: [Double]) throws {
-        precondition(gradient.count == pending.count, "\(gradient.count) gradients for \(pending.count) log-probs")
-        for (g, (previous, target)) in zip(gradient, pending) {
+    func backward(_ gradient: ScoreGradient) throws {
+        precondition(gradient.logProbs.count == pending.count, "\(gradient.logProbs.count) gradients for \(pending.count) log-probs")
+        precondition(gradient.readouts.count == points.count * outputs, "\(gradient.readouts.count) gradients for \(points.count) points")
+        for (p, token) in points.enumerated() {
+            for k in 0..<outputs {
+                let g = Float(gradient.readouts[p * outputs + k])
+                for j in 0..<V {
+                    gradients.base[token * V + j] += g * weights.base[(V + k) * V + j]
+                    gradients.base[(V + k) * V + j] += g * weights.base[token * V + j]
+                }
+            }
+        }
+        for (g, (previous, target)) in zip(gradient.logProbs, pending) {
             for (j, logProb) in logSoftmax(previous).enumerated() {
                 gradients.base[previous * V + j] += Float(g * ((j == target ? 1 : 0) - exp(logProb)))
             }

@@ -56,10 +56,9 @@ typedef struct align_elementwise {
     void (*scale)(float *x, float factor, size_t n);
     double (*sum_of_squares)(const float *x, size_t n);
     double (*dot)(const float *x, const float *y, size_t n);
-    // Takes one block of a row's logits, columns [first, first + v), into the row's running statistics.
-    void (*cross_entropy_block)(const float *logits, int v, int32_t first, int32_t target, align_cross_entropy *state);
-    // logits <- coefficient * (onehot(target) - softmax) for the same block.
-    void (*cross_entropy_backward)(float *logits, int v, int32_t first, int32_t target, double log_sum_exp, float coefficient);
+    // Takes one block of a row's logits, columns [first, first + v), into the row's running statistics, and returns the
+    // largest. keeps: logits become e^(logit - largest).
+    float (*cross_entropy_block)(float *logits, int v, int32_t first, int32_t target, align_cross_entropy *state, int keeps);
     // g becomes 0.
     void (*adamw)(float *w, float *g, float *m, float *v, size_t n, const align_adamw *step);
     // out rows of the segment for the query heads of kv head `group`; lse [heads][lse_stride] takes log-sum-exp per row.

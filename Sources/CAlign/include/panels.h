@@ -20,7 +20,8 @@ void align_panel_row(int type, const void *matrix, int panels, int row, int inpu
 
 // Keys and values of one layer as decoding reads them. `k` is [rows/32][kv_heads][head_size][32], `v` [rows][kv_heads * head_size].
 typedef struct align_cache_layer {
-    const float *k, *v;
+    const void *k, *v;
+    int32_t half;  // whether they are bf16; else fp32
     int32_t kv_heads, head_size;
     float scale, soft_cap;  // soft_cap 0: none
     int32_t window;         // keys seen, the query's own included; 0: all

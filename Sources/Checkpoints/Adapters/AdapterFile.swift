@@ -103,6 +103,20 @@ public struct AdapterFile: Sendable {
         return try file.floats(name)
     }
 
+    /// Reads a tensor that the adapter brings whole, by the base's name.
+    /// - Throws: `.missingTensor`, `.shapeMismatch`.
+    public func readReplaced(_ name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws(CheckpointError) {
+        guard let info = replaced[name] else { throw .missingTensor(file: file.path, tensor: Self.prefix + name, shape: shape) }
+        guard info.shape == shape else { throw .shapeMismatch(file: file.path, tensor: Self.prefix + name, expected: shape, found: info.shape) }
+        try file.read(Self.prefix + name, into: destination)
+    }
+
+    /// The base's config with the score head that the adapter brings, if it brings one.
+    func completed(_ base: ModelConfig) -> ModelConfig {
+        guard let score = replaced["score.weight"]?.shape.first else { return base }
+        return base.scoring(outputs: score, gradingOutputs: replaced["grading.weight"]?.shape.first ?? 0)
+    }
+
     /// Checks that every module is a linear layer of `config`, in its shape.
     func check(against config: ModelConfig) throws(CheckpointError) {
         let required = Dictionary(config.requiredTensors().map { ($0.name, $0.shape) }, uniquingKeysWith: { first, _ in first })
@@ -152,7 +166,6 @@ public struct AdapterFile: Sendable {
     /// Turns a weight of the base into the merged one, in place; others are left alone.
     /// - Parameter weight: `[outputs, inputs]`, row-major.
     func merge(_ name: String, into weight: UnsafeMutableBufferPointer<Float>) throws(CheckpointError) {
-        if replaced[name] != nil { return try file.read(Self.prefix + name, into: weight) }
         guard name.hasSuffix(".weight"), let module = module(String(name.dropLast(".weight".count))), let base = weight.baseAddress else { return }
         precondition(weight.count == module.outputs * module.inputs, "\(weight.count) floats for [\(module.outputs), \(module.inputs)]")
         let (a, b, magnitude) = (try a(module), try b(module), try magnitude(module))
@@ -180,15 +193,16 @@ public struct AdapterFile: Sendable {
     /// Writes an adapter's folder.
     /// - Parameters:
     ///   - base: The model it belongs to: named by its absolute path and its content hash.
-    ///   - tensors: By PEFT's names.
+    ///   - tensors: By PEFT's names. Those without a rank are heads, which PEFT calls `modules_to_save`.
     /// - Throws: As `CheckpointWriter.save`.
     public static func save(
         _ config: AdapterConfig, base: Checkpoint, tensors: [TensorSource], dtype: WeightType, replaces: Bool = false, to directory: String
     ) throws(CheckpointError) {
         var config = config
         config.base = Files.absolute(base.path)
+        config.savedModules = tensors.filter { !$0.name.contains(".lora_") }.map { String($0.name.dropFirst(prefix.count).prefix { $0 != "." }) }.sorted()
         let folder = try AtomicFolder(directory, replaces: replaces)
-        try folder.write(configName, config.json(scoresSequences: base.config.scoresSequences))
+        try folder.write(configName, config.json(scoresSequences: base.config.scoresSequences || config.savedModules.contains("score")))
         try SafetensorsWriter.write(
             tensors.sorted { $0.name < $1.name }, dtype: dtype, metadata: ["format": "pt", hashKey: try base.contentHash()], to: folder, name: weightsName)
         try folder.commit()

@@ -205,7 +205,7 @@ final class AdaptedLinear {
         for row in 0..<u.rows { for j in 0..<rank { u.pointer[row * u.stride + j] *= scales.pointer[j] } }
         let rounded = workspace.operand("adapter.u", rows: x.rows, columns: rank, precision: forwardFactor.precision)
         convert(u, into: rounded, on: compute)
-        forwardFactor.add(rounded, to: PackedLinear.Piece(rows: 0..<z.rows, columns: 0..<outputs / parts, values: z.pointer, stride: z.stride), on: compute)
+        forwardFactor.add(rounded, to: z, on: compute)
         guard let dora else { return }
         for row in 0..<z.rows {
             let (from, to) = (z.pointer + row * z.stride, y.pointer + row * y.stride)

@@ -12,6 +12,7 @@ final class Adapter {
     let gradients: FloatBuffer
     /// By layer and product; nil where nothing is adapted.
     private let linears: [[AdaptedLinear?]]
+    private let scoreBlock: ParameterLayout.Block?
     private let seed: UInt64
     /// Of the optimizer step under way: dropout draws anew in each.
     var step = 0
@@ -44,8 +45,11 @@ final class Adapter {
                 try layout.place(config, layer: layer, tensors: Self.tensors(product, model), inputs: base(layer, product).inputs)
             })
         }
-        guard !layout.parameters.isEmpty else { throw AdapterError.nothingToAdapt(targets: config.targets) }
+        let isEmpty = layout.parameters.isEmpty
+        let head = layout.place(heads: model.scoreHeads, width: model.hiddenSize)
+        guard !isEmpty else { throw AdapterError.nothingToAdapt(targets: config.targets) }
         parameters = layout.parameters
+        scoreBlock = head
         weights = FloatBuffer(count: layout.count)
         gradients = FloatBuffer(count: trains ? layout.count : 0)
         let (weights, gradients) = (weights, gradients)
@@ -73,6 +77,12 @@ final class Adapter {
 
     subscript(layer: Int, product: Product) -> AdaptedLinear? { linears[layer][product.rawValue] }
 
+    /// The score head's place in one of the flat buffers; nil for a model without one.
+    func scoreHead(_ buffer: FloatBuffer?) -> Matrix? {
+        guard let scoreBlock, let buffer, buffer.count > 0 else { return nil }
+        return Matrix(buffer: buffer, offset: scoreBlock.offset, rows: scoreBlock.rows, columns: scoreBlock.columns, stride: scoreBlock.columns)
+    }
+
     /// The first layer whose backward anything needs.
     var firstLayer: Int { linears.firstIndex { $0.contains { $0 != nil } } ?? 0 }
 
@@ -86,6 +96,10 @@ final class Adapter {
         let given = Set(file.modules.map(\.name))
         for parameter in parameters {
             let module = Adapter.module(of: parameter.name)
+            if !parameter.name.contains(".lora_") {
+                try file.readReplaced(module, shape: parameter.shape, into: UnsafeMutableBufferPointer(start: weights.base + parameter.offset, count: parameter.count))
+                continue
+            }
             guard given.contains(module), let found = file.module(module) else {
                 throw CheckpointError.missingTensor(file: file.file.path, tensor: parameter.name, shape: parameter.shape)
             }
@@ -169,6 +183,15 @@ struct AdapterLayout {
             targets[i].magnitude = add(targets[i].name + ".lora_magnitude_vector", [targets[i].outputs.count], decays: false)
         }
         return targets
+    }
+
+    /// Heads that train whole, one under the other.
+    mutating func place(heads: [(name: String, outputs: Int)], width: Int) -> ParameterLayout.Block? {
+        guard !heads.isEmpty else { return nil }
+        align()
+        let start = count
+        for (name, outputs) in heads { _ = add(name, [outputs, width], decays: true) }
+        return ParameterLayout.Block(offset: start, rows: heads.reduce(0) { $0 + $1.outputs }, columns: width)
     }
 
     private mutating func add(_ name: String, _ shape: [Int], decays: Bool) -> Int {

@@ -17,14 +17,24 @@ extension Transformer {
     /// always as stored: its rows are not a product's operands, and rounding them would change the model.
     /// - Parameters:
     ///   - adapter: Which layers, of what rank; its weights are PEFT's start, or `initial`.
+    ///   - config: Another configuration than the checkpoint's, such as one with a score head, which trains whole.
     ///   - initial: Values to start from.
+    ///   - fillHead: Writes a score head that the checkpoint does not have, or whose weights are not to be used.
     /// - Throws: `CheckpointError`, `ModelError`, `AdapterError`.
     public convenience init(
-        frozen checkpoint: Checkpoint, base: BasePrecision = .auto, adapter: AdapterConfig?, initial: AdapterFile? = nil, seed: UInt64, compute: Compute,
-        precision: Precision, trains: Bool = true, recompute: Bool = false
+        frozen checkpoint: Checkpoint, config: ModelConfig? = nil, base: BasePrecision = .auto, adapter: AdapterConfig?, initial: AdapterFile? = nil, seed: UInt64,
+        compute: Compute, precision: Precision, trains: Bool = true, recompute: Bool = false,
+        fillHead: ((ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void)? = nil
     ) throws {
         let loader = StoredLoader(checkpoint) { Self.type(of: $0, in: checkpoint, base: base, precision: precision) }
-        try self.init(frozen: loader, adapter: adapter, seed: seed, compute: compute, precision: precision, trains: trains, recompute: recompute)
+        try self.init(
+            frozen: loader, config: config ?? checkpoint.config, adapter: adapter, seed: seed, compute: compute, precision: precision, trains: trains, recompute: recompute
+        ) { parameter, values in
+            if let fillHead { return try fillHead(parameter, values) }
+            // A head that an adapter brings replaces the checkpoint's, where that has one at all.
+            if let initial, initial.replaced[parameter.name] != nil { return try initial.readReplaced(parameter.name, shape: parameter.shape, into: values) }
+            try checkpoint.read(parameter.name, into: values)
+        }
         if let initial { try self.adapter?.load(initial, on: compute) }
     }
 
@@ -43,7 +53,7 @@ extension Transformer {
 
     /// Bytes of the matrices of a frozen model.
     var storedBytes: Int {
-        let matrices = layers.flatMap { [$0.packedQueryKeyValue, $0.packedOutput, $0.packedGateUp, $0.packedDown] } + [head]
+        let matrices = layers.flatMap { [$0.packedQueryKeyValue, $0.packedOutput, $0.packedGateUp, $0.packedDown] } + [head].compactMap { $0 }
         return matrices.reduce(config.tiesEmbeddings ? 0 : storedEmbedding?.bytes ?? 0) { $0 + ($1.storedBytes ?? 0) }
     }
 
@@ -83,5 +93,5 @@ private final class FrozenReference: Policy {
     }
 
     func logProbs(of batch: SegmentTree) throws -> TokenScores { try scores(of: batch) }
-    func backward(_ gradient: [Double]) throws { preconditionFailure("a reference does not train") }
+    func backward(_ gradient: ScoreGradient) throws { preconditionFailure("a reference does not train") }
 }

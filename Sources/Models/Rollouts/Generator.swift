@@ -1,48 +1,55 @@
-import Foundation
 import Tensors
+import Tokenizers
 
 /// One sampled continuation of a prompt.
 public struct Completion: Sendable, Equatable {
-    public enum FinishReason: String, Sendable, Codable { case stop, length }
     /// The token that stopped it included.
-    public var tokens: [Int32]
+    public var tokens: [Int32] = []
     /// log p of each token at the sampling temperature (1 when greedy), untruncated, in nats.
-    public var logProbs: [Double]
-    public var finishReason: FinishReason
+    public var logProbs: [Double] = []
+    public var finishReason = FinishReason.length
 }
 
-/// Samples completions from a model on this machine, several sequences at a time over one key/value cache.
+/// Samples completions from a model on this machine, many sequences at a time over one key/value cache.
 ///
-/// Token t of sample s of prompt p is drawn with a number made of (seed, p, s, t): completions depend neither on which
-/// others run beside them nor on the number of threads. Buffers are set aside before the first token, none between two.
+/// Token t of sample s of prompt p at step u is drawn with a number made of (seed, u, p, s, t): completions depend neither on which
+/// others run beside them nor on the number of threads. A sequence that ends leaves its place to the next at once (`Schedule`).
 public final class Generator {
-    private let decoder: Decoder
-    /// Rows of the cache, shared by the sequences that run together.
-    private let cacheRows: Int
-    /// Prompt tokens that are read together, where more than one prompt fits.
-    private let readRows = 512
+    let decoder: Decoder
+    /// Cuts completions at stop strings.
+    let tokenizer: Tokenizer?
+    /// Rows of the cache, shared by the sequences that run together; more where one sequence needs more.
+    let cacheRows: Int
+    /// Most sequences that take a step together.
+    let sequences: Int
 
-    public init(decoder: Decoder, cacheRows: Int = 16_384) {
-        self.decoder = decoder
-        self.cacheRows = cacheRows
+    public init(decoder: Decoder, tokenizer: Tokenizer? = nil, cacheRows: Int = 16_384, sequences: Int = 64) {
+        precondition(sequences > 0 && cacheRows > 0, "\(sequences) sequences over \(cacheRows) rows")
+        (self.decoder, self.tokenizer, self.cacheRows, self.sequences) = (decoder, tokenizer, cacheRows, sequences)
     }
 
-    public convenience init(model: Transformer, cacheRows: Int = 16_384) { self.init(decoder: Decoder(model), cacheRows: cacheRows) }
+    public convenience init(model: Transformer, cacheRows: Int = 16_384, sequences: Int = 64) {
+        self.init(decoder: Decoder(model), cacheRows: cacheRows, sequences: sequences)
+    }
 
-    private struct Sequence {
-        var index: Int
-        var promptRows: Range<Int>
-        var ownRows: Range<Int>
-        var limit: Int
-        var completion = Completion(tokens: [], logProbs: [], finishReason: .length)
-        var stream: UInt64
-        var isDone = false
+    /// What keys and values are kept in.
+    public var cachePrecision: Precision { decoder.cachePrecision }
 
-        /// The newest token's place.
-        var query: DecodingCache.Query {
-            let done = completion.tokens.count
-            return DecodingCache.Query(position: promptRows.count + done - 1, prompt: promptRows, own: ownRows.lowerBound..<ownRows.lowerBound + done)
+    /// A prompt, and which of its samples are wanted.
+    public struct Job: Sendable {
+        public var tokens: [Int32]
+        /// What the prompt counts as in draws.
+        public var index: Int
+        public var samples: [Int]
+        public init(tokens: [Int32], index: Int, samples: [Int]) {
+            (self.tokens, self.index, self.samples) = (tokens, index, samples)
         }
+    }
+
+    /// Says of which completion something is: its job's place in the call, and the sample's number.
+    public struct Place: Sendable, Hashable {
+        public var job: Int
+        public var sample: Int
     }
 
     /// Completions of every prompt, `samplesPerPrompt` of each, prompt by prompt.
@@ -54,122 +61,61 @@ public final class Generator {
         prompts: [[Int32]], firstPrompt: Int = 0, sampling: Sampling, onToken: ((Int, Int32) -> Bool)? = nil
     ) throws -> [Completion] {
         let samples = max(sampling.samplesPerPrompt, 1)
-        var results = [Completion](repeating: Completion(tokens: [], logProbs: [], finishReason: .length), count: prompts.count * samples)
-        guard sampling.maxNewTokens > 0 else { return results }
-        for prompt in prompts where prompt.isEmpty || prompt.count >= decoder.config.maxPositions {
-            throw ModelError.contextTooLong(tokens: prompt.count, limit: decoder.config.maxPositions)
-        }
-        var first = 0
-        while first < prompts.count {
-            // As many prompts as the cache holds with all their samples; one at least.
-            var (end, rows) = (first, 0)
-            while end < prompts.count {
-                let more = DecodingCache.rows(prompts[end].count) + samples * DecodingCache.rows(limit(prompts[end], sampling))
-                if end > first && rows + more > cacheRows { break }
-                rows += more
-                end += 1
-            }
-            let wave = Wave(generator: self, prompts: prompts, range: first..<end, firstPrompt: firstPrompt, samples: samples, rows: rows, sampling: sampling)
-            try wave.run(onToken, into: &results)
-            first = end
+        var results = [Completion](repeating: Completion(), count: prompts.count * samples)
+        let jobs = prompts.enumerated().map { Job(tokens: $0.element, index: firstPrompt + $0.offset, samples: Array(0..<samples)) }
+        let tell = onToken.map { onToken in { (place: Place, token: Int32) in onToken(place.job * samples + place.sample, token) } }
+        try run(jobs, sampling: sampling, onToken: tell) { place, completion in
+            results[place.job * samples + place.sample] = completion
+            return true
         }
         return results
     }
 
-    private func limit(_ prompt: [Int32], _ sampling: Sampling) -> Int { min(sampling.maxNewTokens, decoder.config.maxPositions - prompt.count) }
-
-    /// Prompts whose samples run together.
-    private final class Wave {
-        private let decoder: Decoder
-        private let generator: Generator
-        private let prompts: [[Int32]]
-        private let range: Range<Int>
-        private let firstPrompt, samples: Int
-        private let sampling: Sampling
-        private let cache: DecodingCache
-        private let drawing: Drawing
-        private var active: [Sequence] = []
-
-        init(generator: Generator, prompts: [[Int32]], range: Range<Int>, firstPrompt: Int, samples: Int, rows: Int, sampling: Sampling) {
-            (self.generator, decoder, self.prompts, self.range) = (generator, generator.decoder, prompts, range)
-            (self.firstPrompt, self.samples, self.sampling) = (firstPrompt, samples, sampling)
-            cache = decoder.makeCache(rows: rows)
-            let sequences = range.count * samples
-            decoder.plan(sequences: sequences, keys: range.map { prompts[$0].count + generator.limit(prompts[$0], sampling) }.max() ?? 0)
-            drawing = Drawing(sampling, rows: sequences, vocabulary: decoder.config.vocabularySize, compute: decoder.compute)
-            active.reserveCapacity(sequences)
+    /// Samples every completion of the jobs and hands each over when it is finished.
+    /// - Parameters:
+    ///   - step: The training step that asks; part of what draws follow from.
+    ///   - onToken: Called with each token as it is drawn; false ends its completion.
+    ///   - onFinish: false ends the call; completions that are not finished are dropped.
+    /// - Throws: `ModelError.contextTooLong`, `.tokenOutOfRange`; `RolloutError.unsupported` for stop strings without a tokenizer; what `onFinish` throws.
+    public func run(
+        _ jobs: [Job], sampling: Sampling, step: Int = 0, onToken: ((Place, Int32) -> Bool)? = nil, onFinish: (Place, Completion) throws -> Bool
+    ) throws {
+        if !sampling.stopStrings.isEmpty, tokenizer == nil {
+            throw RolloutError.unsupported(engine: "the local engine", what: "a stop string", needs: "the model's tokenizer")
         }
-
-        func run(_ onToken: ((Int, Int32) -> Bool)?, into results: inout [Completion]) throws {
-            try read(onToken)
-            collect(into: &results)
-            while !active.isEmpty {
-                decoder.beginStep()
-                for i in active.indices {
-                    drawing.ask(row: i, logits: i, stream: active[i].stream, index: active[i].completion.tokens.count)
-                    decoder.add(active[i].completion.tokens[active[i].completion.tokens.count - 1], active[i].query)
-                }
-                drawing.draw(decoder.step(cache), rows: active.count)
-                var finished = false
-                for i in active.indices {
-                    take(i, drawing.drawn[i], onToken)
-                    finished = finished || active[i].isDone
-                }
-                if finished { collect(into: &results) }
+        for job in jobs {
+            if job.tokens.isEmpty || job.tokens.count >= decoder.config.maxPositions {
+                throw ModelError.contextTooLong(tokens: job.tokens.count, limit: decoder.config.maxPositions)
             }
+            try decoder.check(job.tokens)
         }
-
-        private func take(_ i: Int, _ drawn: (token: Int32, logProb: Double), _ onToken: ((Int, Int32) -> Bool)?) {
-            active[i].completion.tokens.append(drawn.token)
-            active[i].completion.logProbs.append(drawn.logProb)
-            let goesOn = onToken?(active[i].index, drawn.token) ?? true
-            if sampling.stopIDs.contains(drawn.token) || !goesOn {
-                active[i].completion.finishReason = .stop
-                active[i].isDone = true
-            } else if active[i].completion.tokens.count >= active[i].limit {
-                active[i].isDone = true
+        guard sampling.maxNewTokens > 0 else {
+            for (index, job) in jobs.enumerated() {
+                for sample in job.samples where try !onFinish(Place(job: index, sample: sample), Completion()) { return }
             }
+            return
         }
+        let wanted = jobs.filter { !$0.samples.isEmpty }
+        guard !wanted.isEmpty else { return }
+        try Schedule(self, jobs, sampling, step: step).run(onToken, onFinish)
+    }
 
-        private func collect(into results: inout [Completion]) {
-            for sequence in active where sequence.isDone { results[sequence.index] = sequence.completion }
-            active.removeAll { $0.isDone }
+    /// Blocks of the cache that a call takes at most; see `CacheMemory` for what they weigh.
+    public static func blocks(prompts: [Int], samples: Int, sampling: Sampling, maxPositions: Int, cacheRows: Int = 16_384) -> Int {
+        var (all, largest) = (0, 0)
+        for prompt in prompts {
+            let own = ownBlocks(prompt: prompt, sampling: sampling, maxPositions: maxPositions), shared = DecodingCache.blocks(prompt)
+            all += shared + samples * own
+            largest = max(largest, shared + own)
         }
+        return min(all, max(DecodingCache.blocks(cacheRows), largest))
+    }
 
-        /// Reads the prompts, several at a time where they are short, and draws the first token of every sample.
-        private func read(_ onToken: ((Int, Int32) -> Bool)?) throws {
-            var start = range.lowerBound
-            while start < range.upperBound {
-                var (pack, end) = (PromptPack(), start)
-                var promptRows: [Range<Int>] = []
-                while end < range.upperBound, end == start || pack.tokens.count + prompts[end].count <= generator.readRows {
-                    promptRows.append(rows(prompts[end].count))
-                    pack.append(prompts[end], rows: promptRows[end - start])
-                    end += 1
-                }
-                let logits = try decoder.read(pack, into: cache)
-                let first = active.count
-                for p in start..<end {
-                    for s in 0..<samples {
-                        let limit = generator.limit(prompts[p], sampling)
-                        var sequence = Sequence(
-                            index: p * samples + s, promptRows: promptRows[p - start], ownRows: rows(limit), limit: limit,
-                            stream: UInt64(firstPrompt + p) << 20 | UInt64(s))
-                        sequence.completion.tokens.reserveCapacity(limit)
-                        sequence.completion.logProbs.reserveCapacity(limit)
-                        drawing.ask(row: active.count - first, logits: p - start, stream: sequence.stream, index: 0)
-                        active.append(sequence)
-                    }
-                }
-                drawing.draw(logits, rows: active.count - first)
-                for i in first..<active.count { take(i, drawing.drawn[i - first], onToken) }
-                start = end
-            }
-        }
+    /// Longest completion of a prompt of `prompt` tokens.
+    static func limit(prompt: Int, sampling: Sampling, maxPositions: Int) -> Int { min(sampling.maxNewTokens, maxPositions - prompt) }
 
-        private func rows(_ count: Int) -> Range<Int> {
-            guard let taken = cache.reserve(count) else { preconditionFailure("the cache of \(cache.rows) rows is smaller than what was planned") }
-            return taken
-        }
+    /// Blocks of one completion: its last token is never read.
+    static func ownBlocks(prompt: Int, sampling: Sampling, maxPositions: Int) -> Int {
+        DecodingCache.blocks(max(0, limit(prompt: prompt, sampling: sampling, maxPositions: maxPositions) - 1))
     }
 }

@@ -27,6 +27,8 @@ extension RunError: CustomStringConvertible {
 public enum TrainingError: Error, Equatable {
     /// Nothing is left to train on.
     case noRows(dropped: Int, reason: String)
+    /// No file was named, and the store has no pairs of the split.
+    case noPairs(split: String?)
     /// Too many steps in a row were not finite; none of them was applied.
     case notFinite(step: Int, quantity: String, inARow: Int, dump: String)
     /// A row cannot become tokens of this model.
@@ -40,6 +42,8 @@ extension TrainingError: CustomStringConvertible {
         switch self {
         case let .noRows(dropped, reason):
             "no rows to train on (\(dropped) dropped): \(reason)."
+        case let .noPairs(split):
+            "no pairs to train on: the store has none\(split.map { " in split \"\($0)\"" } ?? ""). Name a file with --pairs FILE, import one with 'align data import', or label some with 'align label'."
         case let .notFinite(step, quantity, inARow, dump):
             "step \(step): \(quantity) is not finite, \(inARow) times in a row. No such step was applied; the last checkpoint is good. The batches are in \(dump): lower the learning rate, or train in fp32."
         case let .badRow(origin, found, expected, remedy):

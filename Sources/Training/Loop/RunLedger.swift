@@ -5,13 +5,12 @@ import Serialization
 /// Where runs and their lineage outlive their directories: the preference store.
 public protocol RunLedger: Sendable {
     /// Remembers a run that starts, or goes on.
-    func begin(_ run: RunRecord) throws
+    /// - Parameter comparisons: Ids of those it trains on, where they came from the store.
+    func begin(_ run: RunRecord, comparisons: [String]) throws
     func finish(run id: String, status: String, at time: String) throws
 }
 
-extension PreferenceStore: RunLedger {
-    public func begin(_ run: RunRecord) throws { try begin(run, comparisons: []) }
-}
+extension PreferenceStore: RunLedger {}
 
 extension RunRecord {
     /// The run whose run.json holds `record`.

@@ -30,6 +30,8 @@ public struct StageContext: Sendable {
     public var referenceCache: (any ReferenceCache)?
     /// Where runs are remembered; the preference store.
     public var ledger: (any RunLedger)?
+    /// Pairs of those who name no file; the preference store.
+    public var pairs: (any PairSource)?
     /// Members that the caller adds to run.json: program version, arguments, date.
     public var record: [(String, JSON)] = []
     public var report: @Sendable (StageEvent) -> Void = { _ in }

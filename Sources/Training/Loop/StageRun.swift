@@ -17,10 +17,12 @@ struct StageRun {
     /// Set if the run was finished before.
     let outcome: StageOutcome?
 
-    /// - Parameter inputs: Hashes of everything that is read; like the settings they may not change on resume.
+    /// - Parameters:
+    ///   - inputs: Hashes of everything that is read; like the settings they may not change on resume.
+    ///   - comparisons: Ids of the store's comparisons that are trained on.
     init(
         stage: String, settings: some StageSettings, training: TrainingSettings, context: StageContext, source: ModelSource,
-        inputs: [(String, JSON)], lineage: [JSON]
+        inputs: [(String, JSON)], lineage: [JSON], comparisons: [String] = []
     ) throws {
         let ancestors = lineage.compactMap { $0["path"]?.string }.filter { $0 != source.path }
         self.stage = stage
@@ -59,7 +61,7 @@ struct StageRun {
         } else if outcome == nil {
             try directory.openMetrics(cutAt: state.metricsBytes)
             try directory.update([("status", "running")])
-            try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors))
+            try context.ledger?.begin(RunRecord(directory.record, directory: directory.path, models: [source.path] + ancestors), comparisons: comparisons)
         }
     }
 

@@ -104,7 +104,7 @@ struct TrainingLoop {
             case let .success(share):
                 loss += share.value
                 metrics.add(share.metrics)
-                try policy.backward(share.gradient.values)
+                try policy.backward(share.scoreGradient)
             case let .failure(error): broken = error.description
             }
         }

@@ -21,7 +21,7 @@ public struct PreferenceOptimization: Stage {
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
         let source = try context.model(settings.training)
-        let data = try prepare(source, context)
+        let data = try prepare(source, context).data
         let none = data.rows.map { _ in (chosen: 0.0, rejected: 0.0) }
         let task = PairTask(rows: data.rows, reference: none, objective: try objective(), sharesPrefixes: settings.sharesPrefixes)
         return try data.preflight.measured(task, source: source, settings: settings.training)
@@ -32,7 +32,7 @@ public struct PreferenceOptimization: Stage {
         let training = settings.training
         let objective = try objective()
         let source = try context.model(training)
-        let data = try prepare(source, context)
+        let (data, comparisons) = try prepare(source, context)
         context.report(.preflight(data.preflight))
 
         let reference = try settings.referenceModel.map { try context.openModel($0, training) } ?? source
@@ -47,7 +47,8 @@ public struct PreferenceOptimization: Stage {
             lineage: [
                 ["role": "model", "path": .string(source.path), "hash": .string(modelHash)],
                 ["role": "reference", "path": .string(reference.path), "hash": .string(identity.model)],
-            ]
+            ],
+            comparisons: comparisons
         )
         if let outcome = run.outcome { return outcome }
 
@@ -86,7 +87,8 @@ public struct PreferenceOptimization: Stage {
         return entry.make(settings)
     }
 
-    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<PairRow> {
+    /// - Returns: Rows, and the ids of the store's comparisons they were made of.
+    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> (data: StageData<PairRow>, comparisons: [String]) {
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
         func rows(_ files: [String]) throws -> PreparedRows<PairRow> {
@@ -97,7 +99,15 @@ public struct PreferenceOptimization: Stage {
             }
             return prepared
         }
-        var data = try StageData(rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
+        var stored: StoredPairs?
+        if settings.pairs.isEmpty {
+            let run = context.resumes ? try? RunDirectory.record(at: context.runPath)["id"]?.string : nil
+            stored = try context.pairs.map {
+                try StoredPairs($0, split: settings.split, run: run, settings: training, encoder: encoder, context: context)
+            }
+            guard let stored, !stored.ids.isEmpty else { throw TrainingError.noPairs(split: settings.split) }
+        }
+        var data = try StageData(stored?.prepared ?? rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
         data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
             [.init("prompt", rows.map(\.prompt.count)), .init("chosen", rows.map(\.chosen.count)), .init("rejected", rows.map(\.rejected.count))]
         } sizes: { row in
@@ -110,6 +120,6 @@ public struct PreferenceOptimization: Stage {
                 side + ": " + encoder.marked(row.prompt + completion, row.prompt.map { _ in false } + completion.map { _ in true })
             }.joined(separator: "\n")
         } ?? ""
-        return data
+        return (data, stored?.ids ?? [])
     }
 }

@@ -3,6 +3,7 @@ import Serialization
 /// Settings of preference optimisation: `align dpo`, and `align ipo` with another loss preset.
 public struct PreferenceSettings: StageSettings {
     public var pairs: [String] = []
+    public var split: String?
     public var referenceModel: String?
     public var beta = 0.1
     public var loss = DPO.name
@@ -17,8 +18,10 @@ public struct PreferenceSettings: StageSettings {
     public static let fields: [SettingField<PreferenceSettings>] = ownFields + TrainingSettings.fields.map { $0.lifted(to: \.training) }
 
     private static let ownFields: [SettingField<PreferenceSettings>] = [
-        .list("pairs", \.pairs, placeholder: "FILE", group: "Preference", aliases: ["dataset_name", "dataset"], isRequired: true,
-            help: "preference pairs: JSON lines or a JSON array, gzipped or not; FILE:2 counts a file twice"),
+        .list("pairs", \.pairs, placeholder: "FILE", group: "Preference", aliases: ["dataset_name", "dataset"],
+            help: "preference pairs: JSON lines or a JSON array, gzipped or not; FILE:2 counts a file twice; without any, those of the store"),
+        .text("split", \.split, placeholder: "NAME", group: "Preference",
+            help: "the store's pairs of this split; without it those of train and of no split"),
         .text("ref-model", \.referenceModel, placeholder: "PATH", group: "Preference", aliases: ["ref_model_name_or_path"],
             help: "frozen reference; the model itself, before training, if absent"),
         .number("beta", \.beta, expected: "a number above 0, such as 0.1", where: { $0 > 0 }, group: "Preference",
@@ -35,6 +38,9 @@ public struct PreferenceSettings: StageSettings {
     public func validate() throws(SettingError) {
         try checkRequired()
         try training.validate()
+        if split != nil, !pairs.isEmpty {
+            throw .conflict(settings: ["split", "pairs"], reason: "splits are of the store's pairs, not of a file's")
+        }
         if labelSmoothing > 0 && loss != DPO.name {
             throw .conflict(settings: ["label-smoothing", "loss"], reason: "only the loss \(DPO.name) smooths labels")
         }

@@ -61,7 +61,8 @@ extension Preflight {
         for _ in 0..<2 {
             let start = ContinuousClock.now
             let scores = try policy.logProbs(of: batch)
-            try policy.backward([Double](repeating: 0, count: scores.logProbs.values.count))
+            try policy.backward(ScoreGradient(
+                logProbs: scores.logProbs.values.map { _ in 0 }, readouts: scores.readouts.map { _ in 0 }))
             let elapsed = (ContinuousClock.now - start).components
             seconds = Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
             if seconds > 10 { break }

@@ -21,12 +21,12 @@ struct ChatCommand: Command {
             """)
 
     let system: String?
-    let sampling: Sampling
+    let sampling: SamplingFlags
     let model: ModelChoice
 
     init(_ arguments: Arguments) throws(UsageError) {
         system = arguments.optionalText("system")
-        sampling = try SamplingFlags.sampling(arguments, preset: Self.preset)
+        sampling = try SamplingFlags(arguments, preset: Self.preset)
         model = try ModelChoice(arguments)
     }
 
@@ -34,12 +34,11 @@ struct ChatCommand: Command {
         let checkpoint = try model.open()
         let text = checkpoint.text
         _ = try (text.requiredTokenizer(), text.requiredTemplate())
-        var sampling = sampling
-        sampling.stopIDs = checkpoint.stopIDs
+        var sampling = sampling.sampling(for: checkpoint)
         // Half of a small context is the question's.
         sampling.maxNewTokens = min(sampling.maxNewTokens, max(1, checkpoint.config.maxPositions / 2))
         let room = checkpoint.config.maxPositions - sampling.maxNewTokens
-        let generator = Generator(decoder: try model.decoder(checkpoint))
+        let generator = Generator(decoder: try model.decoder(checkpoint), tokenizer: checkpoint.tokenizer)
 
         let isTerminal = isatty(STDIN_FILENO) == 1
         if isTerminal { Output.note("/reset forgets the conversation, /exit ends it, Ctrl-C stops an answer.") }
@@ -79,18 +78,19 @@ struct ChatCommand: Command {
     }
 
     private func answer(_ tokens: [Int32], _ generator: Generator, _ checkpoint: Checkpoint, _ sampling: Sampling, number: Int) throws -> String {
-        try CacheMemory.check(checkpoint.config, prompt: tokens.count, sampling: sampling, command: Self.usage.name)
+        try CacheMemory.check(
+            checkpoint.config, prompts: [tokens.count], sampling: sampling, precision: generator.cachePrecision, command: Self.usage.name)
         Interrupt.install(quietly: true)
         defer {
             Interrupt.clear()
             Interrupt.uninstall()
         }
-        let printer = StreamPrinter(checkpoint.tokenizer, hides: sampling.stopIDs)
+        let printer = StreamPrinter(checkpoint.tokenizer, sampling)
         let completions = try generator.generate(prompts: [tokens], firstPrompt: number, sampling: sampling) { _, token in
             printer.print(token) && !Interrupt.isRequested
         }
         try printer.finish()
         if Interrupt.isRequested { Output.note("(stopped)") }
-        return checkpoint.tokenizer?.decode(completions[0].tokens, skipSpecialTokens: true) ?? ""
+        return checkpoint.tokenizer.map { CompletionText.of(completions[0].tokens, $0, sampling) } ?? ""
     }
 }

@@ -55,7 +55,7 @@ extension TrainingError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
         case .notFinite: .failed
-        case .missingModel: .noInput
+        case .missingModel, .noPairs: .noInput
         case .noRows, .badRow, .missingTokenizer: .data
         }
     }
@@ -74,7 +74,7 @@ extension RecordError: ExitCoded {
 extension StoreError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
-        case .foreign, .notADatabase, .newer, .damaged: .data
+        case .foreign, .notADatabase, .newer, .damaged, .badValue, .badVote: .data
         case .networkFileSystem: .usage
         case .cannotOpen, .busy, .sqlite: .io
         }

@@ -1,4 +1,5 @@
 import Checkpoints
+import Models
 import Serialization
 import Tokenizers
 
@@ -28,11 +29,7 @@ extension CheckpointText {
 
     /// Tokens of raw text that is to be continued, with the begin-of-sequence token where the tokenizer adds one.
     func tokens(of text: String) throws(CommandError) -> [Int32] {
-        let tokenizer = try requiredTokenizer()
-        var ids = tokenizer.encode(text, addSpecialTokens: true)
-        // Some tokenizers close every text; a prompt goes on.
-        if let eos = tokenizer.eosID, ids.last == eos, tokenizer.encode(text).last != eos { ids.removeLast() }
-        return ids
+        try requiredTokenizer().promptTokens(text)
     }
 
     /// Tokens of a prompt and of the text that continues it. A token that would straddle both counts to the completion.

@@ -12,6 +12,7 @@ extension ModelSource {
         guard settings.adapter.adapts else { return }
         let frozen = try FrozenBase(checkpoint, settings, compute: compute, precision: precision)
         isAdapted = true
+        kernels = compute.path.rawValue  // a frozen model's products are our own, whoever multiplies others
         // A base whose weights were rounded is another one.
         if frozen.rounds { self.precision += " of bf16 weights" }
         load = { try frozen.load(trains: $0) }

@@ -1,32 +1,36 @@
+import Models
 import Tokenizers
 
 /// Prints a completion as its tokens come; keeps the failure of standard output for whoever can throw it.
 final class StreamPrinter {
-    private var decoder: StreamingDecoder?
+    private var text: CompletionText?
     private let hidden: Set<Int32>
+    private let least: Int
+    private var count = 0
     private var failure: Output.Failure?
     private var isFirst = true
     private var endsLine = false
 
     /// - Parameters:
     ///   - tokenizer: nil prints ids.
-    ///   - hides: Tokens that end a completion, and are no part of its text.
-    init(_ tokenizer: Tokenizer?, hides hidden: [Int32]) {
-        decoder = tokenizer.map { StreamingDecoder($0) }
-        self.hidden = Set(hidden)
+    ///   - sampling: What ends a completion is no part of its text.
+    init(_ tokenizer: Tokenizer?, _ sampling: Sampling) {
+        text = tokenizer.map { CompletionText($0, stopStrings: sampling.stopStrings) }
+        (hidden, least) = (Set(sampling.stopIDs), sampling.minNewTokens)
     }
 
     /// - Returns: Whether there is someone to print for.
     func print(_ token: Int32) -> Bool {
         guard failure == nil else { return false }
-        if decoder == nil { write((isFirst ? "" : " ") + "\(token)") } else if !hidden.contains(token) { write(decoder?.append(token) ?? "") }
+        count += 1
+        if text == nil { write((isFirst ? "" : " ") + "\(token)") } else if !hidden.contains(token) { write(text?.append(token, mayStop: count >= least) ?? "") }
         isFirst = false
         return failure == nil
     }
 
     /// What is left of the text, and the end of the line.
     func finish() throws(Output.Failure) {
-        write(decoder?.finish() ?? "")
+        write(text?.finish() ?? "")
         if !endsLine { write("\n") }
         if let failure { throw failure }
     }

@@ -88,6 +88,7 @@ struct StageInvocation<Method: Stage>: Sendable {
         var context = context(on: compute, model: model)
         let stage = Method(settings)
         if isDryRun {
+            if FileManager.default.fileExists(atPath: store) { context.pairs = try PreferenceStore(path: store) }
             let preflight = try stage.preflight(in: context)
             return try Output.write(isJSON ? PreflightText(preflight).json.text(pretty: true) + "\n" : PreflightText(preflight).text)
         }
@@ -96,6 +97,7 @@ struct StageInvocation<Method: Stage>: Sendable {
         let store = try PreferenceStore(path: store)
         context.referenceCache = store
         context.ledger = store
+        context.pairs = store
         let sampler = HeldOutSampler(model: model, out: out, limit: sampleTokens, settings: training, compute: compute)
         let progress = StageProgress()
         context.report = { event in

@@ -5,7 +5,7 @@ import Training
 enum StageUsage {
     static let runFlags: [Flag] = [
         .optional("out", "DIR", "run directory", default: "runs/<stage>-<n>", aliases: ["output_dir"]),
-        .optional("store", "FILE", "preference store: reference log-probs and lineage", default: "runs/align.sqlite"),
+        .optional("store", "FILE", "preference store: pairs, reference log-probs and lineage", default: "runs/align.sqlite"),
         .switched("resume", "go on with the run in --out (or the stage's latest), with the settings it was started with"),
         .switched("dry-run", "show what was detected, one example with its loss mask, memory and time; train nothing"),
         ModelChoice.threadsFlag,

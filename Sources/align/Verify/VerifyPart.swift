@@ -20,6 +20,7 @@ enum VerifyParts {
             ModelsPart.self,
             GGUFPart.self,
             RotaryPart.self,
+            SamplingPart.self,
             LossesPart.self,
             OptimPart.self,
             LoRAPart.self,

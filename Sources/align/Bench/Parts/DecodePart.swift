@@ -5,7 +5,7 @@ import Tensors
 /// Reading a prompt, and decoding alone and in batches.
 struct DecodePart: BenchPart {
     static let name = "decode"
-    static let summary = "reading a prompt of 512 tokens; decoding at batch 1, 8 and 32 against memory"
+    static let summary = "reading a prompt of 512 tokens; decoding at batch 1, 4, 8 and 32 against memory; whole completions"
 
     /// One way to keep weights for decoding.
     private struct Variant {
@@ -33,7 +33,8 @@ struct DecodePart: BenchPart {
         for variant in try variants(context) {
             let decoder = try variant.open()
             try prompt(decoder, variant, context)
-            for count in [1, 8, 32] { try decode(decoder, variant, count: count, context) }
+            for count in [1, 4, 8, 32] { try decode(decoder, variant, count: count, context) }
+            for count in [1, 32] { try complete(decoder, variant, count: count, context) }
         }
     }
 
@@ -72,5 +73,15 @@ struct DecodePart: BenchPart {
         let limit = context.ceilings.reading(bytes: decoder.weightBytes)?.limiting(perUnit: 1e-9 * perToken)
         let note = count == 1 ? "\(byteCount(decoder.weightBytes)) a token" : ""
         try context.report(Figure("decoding, \(count) at a time, \(variant.name)", rates, "tokens/s", limit: limit, note: note))
+    }
+
+    /// New tokens a second of whole completions: prompts of 64 tokens, 128 new ones each, the prompts' reading included.
+    private func complete(_ decoder: Decoder, _ variant: Variant, count: Int, _ context: BenchContext) throws {
+        let (prompt, new) = (min(64, context.config.maxPositions / 4), min(128, context.config.maxPositions / 2))
+        var sampling = Sampling()
+        (sampling.temperature, sampling.maxNewTokens, sampling.stopIDs) = (0, new, [])
+        let prompts = (0..<count).map { BenchBatch.tokens(prompt, $0, of: context.config) }
+        let seconds = try Stopwatch.seconds(rounds: context.rounds) { _ = try Generator(decoder: decoder).generate(prompts: prompts, sampling: sampling) }
+        try context.report(Figure("\(count) of \(prompt) + \(new) tokens, prompts included, \(variant.name)", seconds.map { Double(count * new) / $0 }, "tokens/s"))
     }
 }

@@ -183,6 +183,6 @@ final class VectorPolicy: TrainablePolicy {
 
     func logProbs(of batch: SegmentTree) -> TokenScores { TokenScores(logProbs: Ragged(), entropies: [], isArgmax: []) }
     func scores(of batch: SegmentTree) -> TokenScores { logProbs(of: batch) }
-    func backward(_ gradient: [Double]) {}
+    func backward(_ gradient: ScoreGradient) {}
     func weightsChanged() {}
 }
