@@ -79,6 +79,8 @@ public struct ModelSource: Sendable {
     public var restore: @Sendable (_ policy: any TrainablePolicy, _ folder: String) throws -> Void
     /// The same backbone with a score head in place of its language head; nil where there is none to be had.
     public var scoring: (@Sendable (ScoreHead) throws -> ModelSource)?
+    /// Whether an adapter of the model trains: the model itself then stays what it was, and is its own reference.
+    public var isAdapted = false
     /// Bytes that training takes with a micro-step of so many tokens and log-probs.
     public var memoryEstimate: @Sendable (_ tokens: Int, _ scoredTokens: Int) -> Int?
 

@@ -95,6 +95,7 @@ struct TrainingLoop {
         var tokens = 0
         var metrics = Metrics()
         var broken: String?
+        policy.beginStep(state.step)
         var memory = state.memory
         guard let bound = try bind(task, to: batches, totals: totals) else { return false }
         var stepTask = task

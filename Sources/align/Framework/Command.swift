@@ -35,6 +35,8 @@ enum Registry {
             ServeCommand.self,
             ScoreCommand.self,
             EvalCommand.self,
+            MergeCommand.self,
+            ConvertCommand.self,
             TokenizeCommand.self,
             InspectCommand.self,
             DoctorCommand.self,

@@ -93,7 +93,7 @@ struct ModelChoice {
     /// Reads the weights.
     func load(_ checkpoint: Checkpoint) throws -> LoadedModel {
         let compute = try compute()
-        let transformer = try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false)
+        let transformer = try checkpoint.transformer(compute: compute, precision: precision(on: compute))
         return LoadedModel(checkpoint: checkpoint, transformer: transformer)
     }
 }

@@ -72,7 +72,7 @@ struct StageInvocation<Method: Stage>: Sendable {
                 case .fp32: .fp32
                 case .bf16: .bf16
                 }
-            return ModelSource(try Checkpoint.open(path), compute: compute, precision: precision, recompute: settings.recompute)
+            return try ModelSource(try Checkpoint.open(path), compute: compute, precision: precision, settings: settings)
         }
         context.defaultModel = model
         context.isCancelled = { Interrupt.isRequested }
