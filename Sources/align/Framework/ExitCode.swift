@@ -56,6 +56,7 @@ extension TrainingError: ExitCoded {
         switch self {
         case .notFinite: .failed
         case .missingModel, .noPairs: .noInput
+        case .otherShape: .usage
         case .noRows, .badRow, .missingTokenizer: .data
         }
     }

@@ -8,7 +8,9 @@ struct LossesPart: VerifyPart {
     static let folder = "losses"
 
     /// The kinds of files, the more particular ones first: what a file is recognised by, and what compares it.
-    private static let kinds: [(fits: (GoldenFile) -> Bool, run: (GoldenFile, String, VerifyContext) throws -> Void)] = [
+    private static let kinds: [(
+        fits: @Sendable (GoldenFile) -> Bool, run: @Sendable (GoldenFile, String, VerifyContext) throws -> Void
+    )] = [
         (UnpairedLossGolden.fits, { try UnpairedLossGolden($0).run($1, $2) }),
         (PPOGolden.fits, { try PPOGolden($0).run($1, $2) }),
         (PolicyLossGolden.fits, { try PolicyLossGolden($0).run($1, $2) }),
