@@ -39,17 +39,9 @@ public struct RecordFile: Sendable, Equatable {
         selection.reserveCapacity(count * copies + share)
         for _ in 0..<copies { selection.append(contentsOf: 0..<count) }
         guard share > 0 else { return selection }
-        let stream = Self.mix(Self.mix(seed) &+ UInt64(fileNumber))
-        let hashes = (0..<count).map { (hash: Self.mix(stream &+ UInt64($0)), row: $0) }
+        let stream = SplitMix64.mix(SplitMix64.mix(seed) &+ UInt64(fileNumber))
+        let hashes = (0..<count).map { (hash: SplitMix64.mix(stream &+ UInt64($0)), row: $0) }
         selection.append(contentsOf: hashes.sorted { ($0.hash, $0.row) < ($1.hash, $1.row) }.prefix(share).map(\.row).sorted())
         return selection
-    }
-
-    /// SplitMix64's step and finalizer (Steele et al. 2014): nearby inputs give unrelated outputs.
-    private static func mix(_ value: UInt64) -> UInt64 {
-        var z = value &+ 0x9E37_79B9_7F4A_7C15
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

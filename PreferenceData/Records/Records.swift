@@ -36,7 +36,7 @@ public enum Records {
 
     // MARK: Reading
 
-    private static func read<Row>(
+    static func read<Row>(
         _ files: [RecordFile], _ columns: [String: String], _ onBadRow: OnBadRow, _ seed: UInt64,
         shape: (Row) -> RecordShape, interpret: (RowView, RowOrigin) throws(RowFault) -> Row
     ) throws(RecordError) -> (rows: [Row], report: ReadReport) {

@@ -50,6 +50,10 @@ public struct CrossEntropy: Sendable {
     public var logProbs: [Double] { states.map { $0.target_logit - (Double($0.top) + log($0.sum)) } }
     /// Entropy of each row's distribution, in nats: log Σ − Σ p·(z − top).
     public var entropies: [Double] { states.map { log($0.sum) - $0.weighted / $0.sum } }
+    /// log Σ p² of each row: twice the log of how much of itself a distribution meets.
+    public var logSumSquares: [Double] { states.map { log($0.squares) - 2 * log($0.sum) } }
+    /// Mean of each row's logits, over the temperature.
+    public var meanLogits: [Double] { states.map { $0.columns == 0 ? 0 : $0.logits / Double($0.columns) } }
     /// Whether the target is the (first) largest logit.
     public var isArgmax: [Bool] { zip(states, targets).map { $0.argmax == $1 } }
 }

@@ -15,14 +15,18 @@ public protocol Objective: Sendable {
 
 /// What one whole optimizer step holds, known before its first micro-batch: the divisors of every mean.
 public struct StepTotals: Sendable, Equatable {
-    /// Preference pairs of the step; 0 for losses over tokens.
+    /// Preference pairs of the step, or single completions with labels; 0 for losses over tokens.
     public var pairs: Int
     /// Tokens of the step that a loss counts.
     public var tokens: Int
-    public init(pairs: Int = 0, tokens: Int = 0) { (self.pairs, self.tokens) = (pairs, tokens) }
+    /// Those of them that are in chosen completions; 0 for losses without pairs.
+    public var chosenTokens: Int
+    public init(pairs: Int = 0, tokens: Int = 0, chosenTokens: Int = 0) {
+        (self.pairs, self.tokens, self.chosenTokens) = (pairs, tokens, chosenTokens)
+    }
 
     public static func + (a: StepTotals, b: StepTotals) -> StepTotals {
-        StepTotals(pairs: a.pairs + b.pairs, tokens: a.tokens + b.tokens)
+        StepTotals(pairs: a.pairs + b.pairs, tokens: a.tokens + b.tokens, chosenTokens: a.chosenTokens + b.chosenTokens)
     }
     public static func += (a: inout StepTotals, b: StepTotals) { a = a + b }
 }
@@ -36,6 +40,8 @@ public struct Loss: Sendable {
     /// ∂value/∂readouts, `[points, outputs]`; empty for a loss of log-probs alone.
     public var readoutGradient: [Double] = []
     public var metrics = Metrics()
+    /// What the next step is to remember of this one, for objectives with running quantities; empty for all others.
+    public var memory: [String: Double] = [:]
 
     /// No loss yet: zeros in the layout of `logProbs`.
     public init(gradientLike logProbs: Ragged) {
@@ -67,19 +73,36 @@ public struct Metrics: Sendable, Equatable {
         public var sum: Double, count: Double
         public var mean: Double { count == 0 ? 0 : sum / count }
     }
+    /// The least or the greatest value seen, for metrics that are no means.
+    public struct Extreme: Sendable, Equatable {
+        public var value: Double, isLeast: Bool
+    }
     public private(set) var sums: [String: Sum] = [:]
+    public private(set) var extremes: [String: Extreme] = [:]
     public init() {}
 
     public mutating func record(_ name: String, sum: Double, count: Double) {
         let old = sums[name] ?? Sum(sum: 0, count: 0)
         sums[name] = Sum(sum: old.sum + sum, count: old.count + count)
     }
+    public mutating func record(_ name: String, least value: Double) { record(name, Extreme(value: value, isLeast: true)) }
+    public mutating func record(_ name: String, greatest value: Double) { record(name, Extreme(value: value, isLeast: false)) }
+    private mutating func record(_ name: String, _ new: Extreme) {
+        let old = extremes[name]?.value ?? new.value
+        extremes[name] = Extreme(value: new.isLeast ? min(old, new.value) : max(old, new.value), isLeast: new.isLeast)
+    }
     public mutating func add(_ other: Metrics) {
         for (name, entry) in other.sums { record(name, sum: entry.sum, count: entry.count) }
+        for (name, entry) in other.extremes { record(name, entry) }
     }
-    public subscript(name: String) -> Double? { sums[name]?.mean }
-    /// The means, in the order of their names.
-    public var means: [(name: String, value: Double)] { sums.keys.sorted().map { ($0, sums[$0]?.mean ?? 0) } }
+    /// Takes out the metrics whose names fit.
+    public mutating func remove(where isOut: (String) -> Bool) {
+        sums = sums.filter { !isOut($0.key) }
+        extremes = extremes.filter { !isOut($0.key) }
+    }
+    public subscript(name: String) -> Double? { sums[name]?.mean ?? extremes[name]?.value }
+    /// The values, in the order of their names.
+    public var means: [(name: String, value: Double)] { (Array(sums.keys) + Array(extremes.keys)).sorted().map { ($0, self[$0] ?? 0) } }
 }
 
 /// A loss that cannot be computed.

@@ -37,6 +37,19 @@ struct GoldenTarget: Sendable, CustomTestStringConvertible {
         GoldenTarget(
             part: "losses", files: ["losses/dpo.json"],
             isCompared: { path, cases in path[0] == "cases" && !path.contains("params") && verdict(path, cases) == .passed }, minimum: 1e-4, samples: 30),
+        losses("kto", ["loss", "per_example_loss", "rewards", "grad", "z0"]),
+        losses("reference_free", ["loss", "per_example_loss", "rewards_chosen", "rewards_rejected", "grad_chosen", "grad_rejected"]),
+        losses("grpo", ["loss", "grad", "mean_kl_k3", "clip_fraction"]),
+        losses("rloo", ["loss", "grad", "advantages", "sequence_kl", "rewards_with_kl", "baselines", "per_example_loss"]),
+        losses("ppo", [
+            "loss", "policy_loss", "value_loss", "token_rewards_before_whitening", "token_rewards", "advantages", "returns", "advantages_whitened", "clipfrac",
+            "value_clipfrac", "approx_kl", "grad_policy_logps", "grad_values",
+        ]),
+        losses("distillation", ["loss", "grad_student_logits"]),
+        GoldenTarget(
+            part: "losses", files: ["losses/kl.json"],
+            isCompared: { path, _ in ["k1", "k2", "k3", "loss_gradients"].contains(path[0]) || path.contains("kl") || path.contains("entropy_policy") },
+            minimum: 1e-4, samples: 20),
         GoldenTarget(
             part: "optim", files: ["optim/optimizers.json"],
             isCompared: { path, cases in
@@ -54,6 +67,13 @@ struct GoldenTarget: Sendable, CustomTestStringConvertible {
             part: "templates", files: ["templates/llama3_training.jinja", "templates/llama3_training.golden.json"],
             isCompared: { path, _ in path.contains("generation_spans") }),
     ]
+
+    /// A file of losses, and which numbers of its cases are compared.
+    private static func losses(_ name: String, _ keys: [String]) -> GoldenTarget {
+        GoldenTarget(
+            part: "losses", files: ["losses/\(name).json"], isCompared: { path, _ in path.count > 2 && path[0] == "cases" && keys.contains(path[2]) },
+            minimum: 1e-4, samples: 20)
+    }
 
     static let tensors: [GoldenTarget] = [
         GoldenTarget(part: "models", files: ["models/llama-f16", "models/llama-f16/golden.safetensors"], samples: 8),

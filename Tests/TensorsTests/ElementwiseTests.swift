@@ -33,6 +33,9 @@ import Testing
             let entropy = -p.reduce(0) { $0 + ($1 > 0 ? $1 * log($1) : 0) }
             #expect(abs(statistics.logProbs[r] - logProb) < 1e-5, "log-prob \(statistics.logProbs[r]), \(logProb)")
             #expect(abs(statistics.entropies[r] - entropy) < 1e-5, "entropy \(statistics.entropies[r]), \(entropy)")
+            let squares = log(p.reduce(0) { $0 + $1 * $1 }), mean = z.reduce(0, +) / Double(vocabulary)
+            #expect(abs(statistics.logSumSquares[r] - squares) < 1e-5, "log Σp² \(statistics.logSumSquares[r]), \(squares)")
+            #expect(abs(statistics.meanLogits[r] - mean) < 1e-5, "mean logit \(statistics.meanLogits[r]), \(mean)")
             #expect(statistics.isArgmax[r] == (z.firstIndex(of: top) == Int(targets[r])))
             for j in 0..<vocabulary {
                 let expected = coefficients[r] * ((j == Int(targets[r]) ? 1 : 0) - p[j])

@@ -66,8 +66,8 @@ import Testing
     @Test("a not-finite log-prob is an error that names the row") func notFinite() {
         var inputs = Self.inputs
         inputs.logProbs.values[3] = -.infinity  // row 1: pair 1's chosen completion
-        #expect(throws: ObjectiveError.notFinite(objective: "sigmoid", quantity: "Δ", row: 1)) { try DPO()(inputs, step: StepTotals(pairs: 2)) }
-        #expect(throws: ObjectiveError.notFinite(objective: "ipo", quantity: "u", row: 1)) { try IPO()(inputs, step: StepTotals(pairs: 2)) }
+        #expect(throws: ObjectiveError.notFinite(objective: "sigmoid", quantity: "the log-ratio", row: 1)) { try DPO()(inputs, step: StepTotals(pairs: 2)) }
+        #expect(throws: ObjectiveError.notFinite(objective: "ipo", quantity: "the log-ratio", row: 1)) { try IPO()(inputs, step: StepTotals(pairs: 2)) }
         #expect(throws: ObjectiveError.notFinite(objective: "sft", quantity: "log π", row: 1)) {
             try CrossEntropy()(inputs.logProbs, step: StepTotals(tokens: 9))
         }

@@ -46,6 +46,27 @@ import Testing
         try expectSame("whole", "parts")
     }
 
+    @Test("so does one whose loss couples the step or remembers earlier ones", arguments: ["aot", "kto", "bco", "moving"], [3, 9, 16, 22])
+    func cancelledCoupled(loss: String, polls: Int) async throws {
+        func coupled() throws -> PreferenceSettings {
+            try settings {
+                if loss == "moving" {
+                    ($0.movesReference, $0.referenceInterval, $0.referenceMixture, $0.training.saveSteps) = (true, 2, 0.4, 3)
+                } else {
+                    $0.loss = loss
+                }
+                ($0.training.batchSize, $0.training.accumulationSteps) = (3, 2)
+                $0.training.epochs = ["aot", "moving"].contains(loss) ? 5 : 3
+            }
+        }
+        _ = try await run(coupled(), "whole")
+        let left = Mutex(polls)
+        let first = try await run(coupled(), "parts") { left.withLock { $0 -= 1; return $0 < 0 } }
+        #expect(first.status == .interrupted)
+        _ = try await run(coupled(), "parts", resumes: true)
+        try expectSame("whole", "parts")
+    }
+
     @Test("a run cancelled in its last evaluation knows its last step's metrics") func cancelledAtTheEnd() async throws {
         let polls = Mutex(0)
         let whole = try await run(settings(), "whole") { polls.withLock { $0 += 1 }; return false }

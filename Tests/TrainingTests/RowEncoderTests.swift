@@ -33,6 +33,7 @@ struct LetterTokenizer: TextTokenizer {
             return (id, offset..<offset + (id == 200 ? 2 : 1))
         }
     }
+    func isSpecial(_ id: Int32) -> Bool { id == 1 || id == 2 }
     func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String {
         ids.map { $0 == 200 ? "th" : $0 == 1 ? "<s>" : $0 == 2 ? "</s>" : String(UnicodeScalar(UInt8($0))) }.joined()
     }
@@ -52,6 +53,26 @@ struct LetterTokenizer: TextTokenizer {
         let encoded = try encoder(LetterTokenizer(ends: ends)).encode(pair("say ", "a", "bc"))
         #expect(encoded.row == PairRow(prompt: [1] + ids("say "), chosen: ids("a") + [2], rejected: ids("bc") + [2], origin: "f:7"))
         #expect(!encoded.isMerged && !encoded.isTruncated && encoded.dropped == nil)
+    }
+
+    @Test("a completion's content is without special tokens, and white space after the last") func contentMask() {
+        let end = ids("\n ")
+        #expect(encoder().contentMask(ids("ab") + [2] + end) == [true, true, false, false, false])
+        #expect(encoder().contentMask([1] + ids("a\n") + [2]) == [false, true, true, false])
+        #expect(encoder().contentMask([2] + ids("a")) == [false, true])  // what follows says something
+        #expect(encoder().contentMask(ids("a ")) == [true, true])
+    }
+
+    @Test("a single completion is a row with a label, cut and dropped like a pair's") func labelled() throws {
+        func example(_ prompt: String, _ completion: String) -> LabelledCompletion {
+            LabelledCompletion(pair(prompt, "-", completion), chosen: false)
+        }
+        let row = try encoder().encode(example("say ", "abc")).row
+        #expect(row == UnpairedRow(prompt: [1] + ids("say "), completion: ids("abc") + [2], isDesirable: false, origin: "f:7"))
+        let cut = try encoder(maxLength: 7).encode(example("say ", "abc"))
+        #expect(cut.isTruncated && cut.row?.completion == ids("ab"))
+        let dropped = try encoder(maxLength: 4).encode(example("say ", "abc"))
+        #expect(dropped.row == nil && dropped.dropped == "the prompt has 5 tokens, --max-length 4 leaves none for the completions")
     }
 
     @Test("a token across the boundary goes to the completion, on both sides") func merge() throws {

@@ -76,6 +76,71 @@ import Testing
         try settings.validate()
     }
 
+    @Test("several losses with weights, as text and as lists") func losses() throws {
+        var settings = PreferenceSettings()
+        settings.pairs = ["a"]
+        try settings.set("loss_type", text: "sigmoid,sft")
+        try settings.set("loss_weights", text: "1,0.2")
+        try settings.validate()
+        #expect(settings.losses.map(\.name) == ["sigmoid", "sft"] && settings.lossWeights == [1, 0.2])
+        var copy = PreferenceSettings()
+        try copy.apply(#require(JSON.parse(#"{"pairs": "a", "loss_type": ["sigmoid", "sft"], "loss_weights": [1, 0.2], "label_smoothing": 0.0}"#).object))
+        #expect(copy.losses.map(\.name) == ["sigmoid", "sft"] && copy.lossWeights == [1, 0.2])
+        try copy.validate()
+        copy.lossWeights = [1]
+        #expect(throws: SettingError.conflict(settings: ["loss-weights", "loss"], reason: "1 weights for 2 losses")) { try copy.validate() }
+    }
+
+    @Test("what is not given is the loss's own value; what it does not take is refused", arguments: PreferenceLoss.all.map(\.name))
+    func knobs(loss: String) throws {
+        var settings = PreferenceSettings(loss: loss)
+        settings.pairs = ["a"]
+        try settings.validate()
+        let entry = try #require(PreferenceLoss.named(loss))
+        for (name, value) in entry.knobs {
+            let field = try #require(PreferenceSettings.field(named: name))
+            #expect(field.value(in: settings) == .null, "\(name) is given")
+            let (filled, own) = (field.value(in: settings.filled), value)
+            #expect(filled == own || filled.double == own.double && own.double != nil, "\(name) is \(filled.text()), the loss's own is \(own.text())")
+        }
+        try settings.filled.validate()
+        let others: [(String, JSON)] = [
+            ("ipo-norm", "sum"), ("discopop-tau", 0.1), ("dpop-lambda", 2), ("simpo-gamma", 1), ("cpo-alpha", 0.5), ("desirable-weight", 2),
+            ("label-smoothing", 0.1), ("f-divergence", "forward_kl"), ("reference-free", true), ("ld-alpha", 0.5), ("wpo", true), ("nll-coefficient", 0.2),
+        ]
+        for (name, value) in others {
+            var changed = settings
+            try #require(PreferenceSettings.field(named: name)).set(value, in: &changed)
+            let takes = entry.knobs.contains { $0.setting == name }
+            do throws(SettingError) {
+                try changed.validate()
+                #expect(takes, "\(loss) accepted --\(name)")
+            } catch {
+                guard case let .conflict(named, _) = error else { throw error }
+                #expect(!takes && named == [name, "loss"], "\(loss), --\(name): \(error)")
+            }
+        }
+    }
+
+    @Test("losses that do not go together are refused", arguments: ["sigmoid,kto", "sigmoid,simpo", "kto,bco"]) func mixtures(loss: String) {
+        var settings = PreferenceSettings(loss: loss)
+        settings.pairs = ["a"]
+        #expect(throws: SettingError.self) { try settings.validate() }
+    }
+
+    @Test("a reference that nobody asks is refused; kto asks for two rows a step") func needs() throws {
+        var settings = PreferenceSettings(loss: "orpo")
+        (settings.pairs, settings.referenceModel) = (["a"], "m")
+        #expect(throws: SettingError.conflict(settings: ["ref-model", "loss"], reason: "no reference is used")) { try settings.validate() }
+        settings = PreferenceSettings(loss: "kto")
+        (settings.pairs, settings.training.batchSize) = (["a"], 1)
+        #expect(throws: SettingError.self) { try settings.validate() }
+        settings.training.accumulationSteps = 2
+        try settings.validate()
+        settings.sharesPrefixes = false
+        #expect(throws: SettingError.self) { try settings.validate() }
+    }
+
     @Test("columns are a table of names") func columns() throws {
         var settings = TrainingSettings(learningRate: 1)
         settings.columns = "prompt=question,chosen=better"

@@ -47,7 +47,7 @@ import Testing
         #expect(abs((first["loss"]?.double ?? 0) - 0.693147180559945) < 1e-12, "\(first["loss"]?.double ?? 0)")
         #expect(first["rewards/accuracies"]?.double == 0 && first["rewards/margins"]?.double == 0)
         #expect(first.keys == [
-            "step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "entropy", "logps/chosen", "logps/rejected",
+            "step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "entropy", "logits/chosen", "logits/rejected", "logps/chosen", "logps/rejected",
             "mean_token_accuracy", "rewards/accuracies", "rewards/chosen", "rewards/margins", "rewards/rejected",
         ], "\(first.keys)")
         #expect((steps.last?["loss"]?.double ?? 1) < 0.65, "\(steps.last?["loss"]?.double ?? 1)")
@@ -90,12 +90,14 @@ import Testing
     }
 
     @Test("one micro-batch of eight and eight of one take the same steps") func accumulation() async throws {
-        for loss in ["sigmoid", "ipo"] {
+        // One of each kind: plain, coupled by sorting, with a likelihood term, of single completions, with a running anchor,
+        // with a reference that moves.
+        for loss in ["sigmoid", "ipo", "aot", "aot_unpaired", "orpo", "kto", "bco", "moving"] {
             var tables: [[Float]] = []
             for (batch, accumulation) in [(8, 1), (1, 8), (2, 4)] {
                 let name = "\(loss)-\(batch)x\(accumulation)"
                 let settings = try settings {
-                    $0.loss = loss
+                    if loss == "moving" { ($0.movesReference, $0.referenceInterval) = (true, 1) } else { $0.loss = loss }
                     ($0.training.batchSize, $0.training.accumulationSteps) = (batch, accumulation)
                     $0.training.adamEpsilon = 1e-2  // with 1e-8 Adam blows up rounding of gradients that are nearly 0
                 }
@@ -111,9 +113,87 @@ import Testing
         }
     }
 
-    @Test("shared prompts and separate ones give the same loss") func prefixSharing() async throws {
-        try await run(settings(), "shared")
-        try await run(settings { $0.sharesPrefixes = false }, "apart")
+    @Test("KTO's numbers are those of its formula, with completions mismatched over the whole step") func kto() async throws {
+        let rows: [JSON] = [
+            ["prompt_ids": [1, 2], "completion_ids": [3, 4], "label": true], ["prompt_ids": [5], "completion_ids": [6], "label": false],
+            ["prompt_ids": [7], "completion_ids": [8, 9, 1], "label": true],
+        ]
+        let path = try workshop.write("kto.jsonl", rows)
+        try await run(settings {
+            ($0.pairs, $0.loss, $0.referenceModel, $0.beta, $0.desirableWeight) = ([path], "kto", "seed:8", 0.5, 1.5)
+            ($0.training.shuffles, $0.training.batchSize, $0.training.accumulationSteps, $0.training.maxSteps) = (false, 2, 2, 1)
+        }, "a")
+        let (policy, reference) = (TablePolicy(vocabulary: 11, seed: 3), TablePolicy(vocabulary: 11, seed: 8))
+        func ratio(_ prompt: [Int32], _ completion: [Int32]) throws -> Double {
+            var tree = SegmentTree()
+            tree.addRow(segment: tree.append(completion, parent: tree.append(prompt)))
+            return try policy.scores(of: tree).logProbs.sum(0) - reference.scores(of: tree).logProbs.sum(0)
+        }
+        let kl = try (ratio([1, 2], [8, 9, 1]) + ratio([5], [3, 4]) + ratio([7], [6])) / 3
+        let z = max(0, kl)
+        let own = try [ratio([1, 2], [3, 4]), ratio([5], [6]), ratio([7], [8, 9, 1])]
+        let loss = (1.5 * sigmoid(-0.5 * (own[0] - z)) + sigmoid(-0.5 * (z - own[1])) + 1.5 * sigmoid(-0.5 * (own[2] - z))) / 3
+        let line = try #require(workshop.metrics("a").first)
+        #expect(abs((line["loss"]?.double ?? 0) - loss) < 1e-9, "\(line["loss"]?.double ?? 0), by formula \(loss)")
+        #expect(abs((line["kl"]?.double ?? -1) - z) < 1e-9, "\(line["kl"]?.double ?? -1), by formula \(z)")
+        let margin = 0.5 * ((own[0] + own[2]) / 2 - own[1])
+        #expect(abs((line["rewards/margins"]?.double ?? 0) - margin) < 1e-9, "\(line["rewards/margins"]?.double ?? 0), by formula \(margin)")
+        #expect(line.keys == [
+            "step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "entropy", "kl", "logits/chosen", "logits/rejected", "logps/chosen",
+            "logps/rejected", "rewards/chosen", "rewards/margins", "rewards/rejected",
+        ], "\(line.keys)")
+    }
+
+    @Test("without a reference none is loaded or asked", arguments: ["simpo", "orpo", "cpo", "sigmoid"]) func noReference(loss: String) async throws {
+        let models = TableModels()
+        try await run(settings {
+            $0.loss = loss
+            if loss == "sigmoid" { $0.isReferenceFree = true }
+            $0.training.maxSteps = 2
+        }, "a", models: models)
+        #expect(models.counts.withLock { $0 } == .init(loads: ["seed:3"], forwardPasses: 4))
+        #expect(try RunDirectory.record(at: workshop.path + "/a")["inputs"]?["reference"] == nil)
+    }
+
+    @Test("a reference that copies the policy every step leaves no margin behind") func movingReference() async throws {
+        try await run(settings { ($0.movesReference, $0.referenceInterval, $0.referenceMixture) = (true, 1, 1) }, "a")
+        for line in try workshop.metrics("a") { #expect(line["rewards/margins"]?.double == 0, "\(line)") }
+        try await run(settings { ($0.movesReference, $0.referenceInterval) = (true, 100) }, "never")
+        try await run(settings(), "plain")
+        #expect(try workshop.metrics("never") == workshop.metrics("plain"))
+    }
+
+    @Test("weights of pairs, of tails and of likelihoods reach the loss") func weighted() async throws {
+        let names = ["wpo", "ld", "nll"]
+        for name in names {
+            try await run(settings {
+                $0.weighsPairs = name == "wpo"
+                if name == "ld" { $0.tailWeight = 0.3 }
+                if name == "nll" { $0.nllCoefficient = 0.2 }
+                $0.referenceModel = "seed:8"
+                $0.training.maxSteps = 3
+            }, name)
+        }
+        try await run(settings { ($0.referenceModel, $0.training.maxSteps) = ("seed:8", 3) }, "plain")
+        let plain = try #require(workshop.metrics("plain").first?["loss"]?.double)
+        for name in names {
+            let loss = try #require(workshop.metrics(name).first?["loss"]?.double)
+            #expect(loss.isFinite && abs(loss - plain) > 1e-6, "\(name): \(loss), plain \(plain)")
+        }
+    }
+
+    @Test("falling chosen log-probs are told once") func displacement() {
+        var watch = ChosenWatch()
+        let told = (0..<40).compactMap { watch.step($0 == 3 ? 0.1 : -0.2) }
+        #expect(told.count == 1 && told[0].contains("-0.2"), "\(told)")
+        var other = ChosenWatch()
+        #expect((0..<40).allSatisfy { _ in other.step(nil) == nil } && other.evaluation(before: -5, now: -4) == nil)
+        #expect(other.evaluation(before: -5, now: -6)?.contains("-6.0 now") == true && other.evaluation(before: -5, now: -7) == nil)
+    }
+
+    @Test("shared prompts and separate ones give the same loss", arguments: ["sigmoid", "aot", "orpo"]) func prefixSharing(loss: String) async throws {
+        try await run(settings { $0.loss = loss }, "shared")
+        try await run(settings { ($0.loss, $0.sharesPrefixes) = (loss, false) }, "apart")
         for (a, b) in zip(try workshop.metrics("shared"), try workshop.metrics("apart")) {
             for (key, value) in a.members {
                 let (x, y) = (value.double ?? 0, b[key]?.double ?? .nan)

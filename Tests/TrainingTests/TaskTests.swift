@@ -11,17 +11,29 @@ import Testing
     ]
     static let reference = [(chosen: -6.5, rejected: -5.5), (-5.0, -2.0), (-2.5, -9.0)]
 
+    /// Some tokens do not count.
+    static let masked = rows.map { row in
+        var row = row
+        (row.chosenMask, row.rejectedMask) = (row.chosen.indices.map { $0 != 1 }, row.rejected.indices.map { $0 != 2 })
+        return row
+    }
+
     static func tasks() -> [any TrainingTask] {
         [
             PairTask(rows: rows, reference: reference, objective: DPO(beta: 0.4, labelSmoothing: 0.1)),
             PairTask(rows: rows, reference: reference, objective: DPO(beta: 0.4), sharesPrefixes: false),
             PairTask(rows: rows, reference: reference, objective: IPO(beta: 0.3)),
             PairTask(rows: rows, reference: reference, objective: IPO(beta: 0.3, norm: .sum), sharesPrefixes: false),
+            PairTask(rows: masked, reference: reference, objective: ORPO(beta: 0.6)),
+            PairTask(rows: masked, reference: reference, objective: AOT(beta: 0.4, labelSmoothing: 0.1), sharesPrefixes: false),
+            UnpairedTask(
+                rows: rows.map { UnpairedRow(prompt: $0.prompt, completion: $0.chosen, isDesirable: $0.chosen.count == 3) }, objective: APOZeroUnpaired(beta: 0.4),
+                reference: reference.map(\.chosen), maxLength: 20),
             SupervisedTask(rows: rows.map { SupervisedRow(tokens: $0.prompt + $0.chosen, mask: ($0.prompt + $0.chosen).indices.map { $0 % 2 == 1 }) }),
         ]
     }
 
-    @Test("∂L/∂θ through batch, objective and policy agrees with finite differences", .tags(.gradient), arguments: 0..<5)
+    @Test("∂L/∂θ through batch, objective and policy agrees with finite differences", .tags(.gradient), arguments: 0..<8)
     func gradient(index: Int) throws {
         let task = Self.tasks()[index]
         let policy = TablePolicy(vocabulary: 11, seed: 2)

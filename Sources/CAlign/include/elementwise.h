@@ -15,11 +15,12 @@ typedef struct align_adamw {
     float correction1, correction2;   // 1 - beta1^t, 1 - beta2^t
 } align_adamw;
 
-// A row's running softmax over blocks of the vocabulary: sums of e^(z - top) and of e^(z - top) (z - top).
+// A row's running softmax over blocks of the vocabulary: sums of e^(z - top), of e^(z - top) (z - top), of e^(2 (z - top)) and of z.
 typedef struct align_cross_entropy {
-    double sum, weighted, target_logit;
-    float top;       // start at -INFINITY
-    int32_t argmax;  // lowest index of the largest logit
+    double sum, weighted, squares, logits, target_logit;
+    float top;        // start at -INFINITY
+    int32_t argmax;   // lowest index of the largest logit
+    int64_t columns;  // taken in so far
 } align_cross_entropy;
 
 // One segment's attention: its own rows and the key ranges of its ancestors, root first, its own range last.

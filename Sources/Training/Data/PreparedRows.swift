@@ -13,7 +13,12 @@ protocol TokenRow: Sendable {
 
 extension PairRow: TokenRow {
     var splitKey: [Int32] { prompt }
-    var parts: [[Int32]] { [prompt, chosen, rejected] }
+    var parts: [[Int32]] { [prompt, chosen, rejected] + [chosenMask, rejectedMask].compactMap { $0?.map { $0 ? 1 : 0 } } }
+}
+
+extension UnpairedRow: TokenRow {
+    var splitKey: [Int32] { prompt }
+    var parts: [[Int32]] { [prompt, completion, [isDesirable ? 1 : 0]] + [mask].compactMap { $0?.map { $0 ? 1 : 0 } } }
 }
 
 extension SupervisedRow: TokenRow {

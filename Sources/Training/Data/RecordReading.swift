@@ -9,6 +9,12 @@ enum RecordReading {
         return (read.rows, Preflight(read.report))
     }
 
+    static func completions(_ files: [String], settings: TrainingSettings) throws -> (rows: [LabelledCompletion], preflight: Preflight) {
+        let read = try Records.unpaired(
+            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
+        return (read.rows, Preflight(read.report))
+    }
+
     static func examples(_ files: [String], settings: TrainingSettings) throws -> (rows: [SupervisedExample], preflight: Preflight) {
         let read = try Records.supervised(
             files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))

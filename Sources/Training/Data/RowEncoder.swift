@@ -9,6 +9,7 @@ protocol TextTokenizer: Sendable {
     func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
     func encodeWithOffsets(_ text: String) -> [(id: Int32, range: Range<Int>)]
     func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String
+    func isSpecial(_ id: Int32) -> Bool
 }
 extension Tokenizer: TextTokenizer {}
 
@@ -38,26 +39,48 @@ struct RowEncoder: Sendable {
         var dropped: String?
         var isTruncated = false
         var isMerged = false
+
+        func map<Other: Sendable>(_ make: (Row) -> Other) -> Encoded<Other> {
+            Encoded<Other>(row: row.map(make), dropped: dropped, isTruncated: isTruncated, isMerged: isMerged)
+        }
     }
 
     // MARK: Pairs
 
     func encode(_ pair: PreferencePair) throws -> Encoded<PairRow> {
-        let origin = pair.origin.place
         // Transcripts that were parsed into messages are, without a template, the text they were.
         let raw = template == nil ? pair.raw : nil
-        let split = try tokens(
+        let cut = try cutCompletions(
             prompt: raw.map { .text($0.prompt) } ?? pair.prompt,
-            completions: [raw.map { .text($0.chosen) } ?? pair.chosen, raw.map { .text($0.rejected) } ?? pair.rejected], tools: pair.tools,
-            origin: origin)
-        try check(split.prompt + split.completions[0], isText: !pair.prompt.isTokens, origin: origin)
-        try check(split.prompt + split.completions[1], isText: !pair.prompt.isTokens, origin: origin)
+            [("chosen ", raw.map { .text($0.chosen) } ?? pair.chosen), ("rejected ", raw.map { .text($0.rejected) } ?? pair.rejected)],
+            tools: pair.tools, origin: pair.origin.place)
+        return cut.map { prompt, completions in PairRow(prompt: prompt, chosen: completions[0], rejected: completions[1], origin: pair.origin.place) }
+    }
+
+    // MARK: Single completions
+
+    func encode(_ example: LabelledCompletion) throws -> Encoded<UnpairedRow> {
+        let raw = template == nil ? example.raw : nil
+        let cut = try cutCompletions(
+            prompt: raw.map { .text($0.prompt) } ?? example.prompt, [("", raw.map { .text($0.completion) } ?? example.completion)], tools: example.tools,
+            origin: example.origin.place)
+        return cut.map { prompt, completions in
+            UnpairedRow(prompt: prompt, completion: completions[0], isDesirable: example.isDesirable, origin: example.origin.place)
+        }
+    }
+
+    /// Completions of one prompt, cut to `maxLength`; no row where one of them has nothing to train on.
+    private func cutCompletions(
+        prompt: Content, _ completions: [(name: String, content: Content)], tools: JSON?, origin: String
+    ) throws -> Encoded<(prompt: [Int32], completions: [[Int32]])> {
+        let split = try tokens(prompt: prompt, completions: completions.map(\.content), tools: tools, origin: origin)
+        for completion in split.completions { try check(split.prompt + completion, isText: !prompt.isTokens, origin: origin) }
         let room = maxLength - split.prompt.count
-        var encoded = Encoded<PairRow>(isMerged: split.isMerged)
-        for (side, completion) in zip(["chosen", "rejected"], split.completions) {
+        var encoded = Encoded<(prompt: [Int32], completions: [[Int32]])>(isMerged: split.isMerged)
+        for ((name, _), completion) in zip(completions, split.completions) {
             // A root's first token has no log-prob, so a lone one trains nothing.
             guard completion.count > (split.prompt.isEmpty ? 1 : 0) else {
-                encoded.dropped = "the \(side) completion has no tokens to train on"
+                encoded.dropped = "the \(name)completion has no tokens to train on"
                 return encoded
             }
             guard room > (split.prompt.isEmpty ? 1 : 0) else {
@@ -66,10 +89,22 @@ struct RowEncoder: Sendable {
             }
             encoded.isTruncated = encoded.isTruncated || completion.count > room
         }
-        encoded.row = PairRow(
-            prompt: split.prompt, chosen: Array(split.completions[0].prefix(room)), rejected: Array(split.completions[1].prefix(room)), origin: origin
-        )
+        encoded.row = (split.prompt, split.completions.map { Array($0.prefix(room)) })
         return encoded
+    }
+
+    // MARK: Format tokens
+
+    /// Which of a completion's tokens say something: not special ones, nor what a template puts after the last of them.
+    ///
+    /// Both sides of a pair have these in common, and their log-probs pull both ways: Llama 3 (§4.1.4) leaves them out of DPO's sums.
+    func contentMask(_ completion: [Int32]) -> [Bool] {
+        guard let tokenizer else { return completion.map { _ in true } }
+        var mask = completion.map { !tokenizer.isSpecial($0) }
+        guard let last = mask.lastIndex(of: false) else { return mask }
+        let rest = completion[(last + 1)...]
+        if tokenizer.decode(Array(rest), skipSpecialTokens: false).allSatisfy(\.isWhitespace) { for i in rest.indices { mask[i] = false } }
+        return mask
     }
 
     // MARK: Supervised examples
@@ -127,13 +162,13 @@ struct RowEncoder: Sendable {
 
     // MARK: Prompt and completions
 
-    private struct Split {
+    struct Split {
         var prompt: [Int32]
         var completions: [[Int32]]
         var isMerged = false
     }
 
-    private func tokens(prompt: Content, completions: [Content], tools: JSON?, origin: String) throws -> Split {
+    func tokens(prompt: Content, completions: [Content], tools: JSON?, origin: String) throws -> Split {
         if case let .tokens(prompt) = prompt {
             return try Split(prompt: prompt, completions: completions.map { completion in
                 guard case let .tokens(ids) = completion else {
@@ -189,7 +224,7 @@ struct RowEncoder: Sendable {
         return ids + [eos]
     }
 
-    private func turns(_ content: Content, role: String) -> [JSON] {
+    func turns(_ content: Content, role: String) -> [JSON] {
         switch content {
         case let .text(text): [["role": .string(role), "content": .string(text)]]
         case let .messages(messages): messages.map(\.json)
@@ -198,7 +233,7 @@ struct RowEncoder: Sendable {
     }
 
     /// What a template refuses is the row's fault, until another template is named.
-    private func rendered<Result>(_ origin: String, _ body: () throws(TemplateError) -> Result) throws(TrainingError) -> Result {
+    func rendered<Result>(_ origin: String, _ body: () throws(TemplateError) -> Result) throws(TrainingError) -> Result {
         do { return try body() } catch {
             throw .badRow(
                 origin: origin, found: "messages that the chat template refuses (\(error))", expected: "messages it renders",
@@ -208,12 +243,12 @@ struct RowEncoder: Sendable {
 
     // MARK: Checks
 
-    private func textTokenizer(origin: String) throws -> any TextTokenizer {
+    func textTokenizer(origin: String) throws -> any TextTokenizer {
         guard let tokenizer else { throw TrainingError.missingTokenizer(model: model) }
         return tokenizer
     }
 
-    private func renderer(origin: String) throws -> (any TextTokenizer, ChatTemplate) {
+    func renderer(origin: String) throws -> (any TextTokenizer, ChatTemplate) {
         let tokenizer = try textTokenizer(origin: origin)
         guard let template else { throw messagesWithoutTemplate(origin) }
         return (tokenizer, template)
@@ -226,7 +261,7 @@ struct RowEncoder: Sendable {
     }
 
     /// - Parameter isText: Whether the ids were made here: a second begin-of-sequence token is then a mistake of ours or the template's.
-    private func check(_ ids: [Int32], isText: Bool, origin: String) throws {
+    func check(_ ids: [Int32], isText: Bool, origin: String) throws {
         if isText, let bos = tokenizer?.bosID, ids.count > 1, ids[0] == bos, ids[1] == bos {
             throw TrainingError.badRow(
                 origin: origin, found: "two begin-of-sequence tokens at the start", expected: "one",

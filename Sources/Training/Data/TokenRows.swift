@@ -1,6 +1,8 @@
 /// A preference pair as token ids. Both sides continue the very same prompt tokens.
 public struct PairRow: Sendable, Equatable {
     public var prompt: [Int32], chosen: [Int32], rejected: [Int32]
+    /// Which completion tokens count, one entry each; nil: all.
+    public var chosenMask: [Bool]?, rejectedMask: [Bool]?
     /// Where the row came from, as `file:line`.
     public var origin: String
 
@@ -13,6 +15,19 @@ public struct PairRow: Sendable, Equatable {
 
     /// Tokens of both sides as a plain implementation counts them: the prompt twice.
     public var plainTokens: Int { 2 * prompt.count + chosen.count + rejected.count }
+}
+
+/// A completion of a prompt as token ids, and whether it is desirable.
+public struct UnpairedRow: Sendable, Equatable {
+    public var prompt: [Int32], completion: [Int32]
+    public var isDesirable: Bool
+    /// Which completion tokens count, one entry each; nil: all.
+    public var mask: [Bool]?
+    public var origin: String
+
+    public init(prompt: [Int32], completion: [Int32], isDesirable: Bool, origin: String = "") {
+        (self.prompt, self.completion, self.isDesirable, self.origin) = (prompt, completion, isDesirable, origin)
+    }
 }
 
 /// A supervised example as token ids.

@@ -22,6 +22,8 @@ struct LoopState: Equatable {
     var best: [String: Double] = [:]
     var bestStep = -1
     var evaluationsSinceBest = 0
+    /// What the objective remembers of the steps so far: `Loss.memory`.
+    var memory: [String: Double] = [:]
 
     var json: JSON {
         func table(_ metrics: [String: Double]) -> JSON {
@@ -30,7 +32,7 @@ struct LoopState: Equatable {
         return [
             "step": .integer(step), "updates": .integer(updates), "tokens": .integer(tokens), "nonfinite": .integer(nonfinite),
             "metrics_bytes": .integer(metricsBytes), "training": table(training), "before": table(before), "last": table(last), "last_step": .integer(lastStep),
-            "best": table(best), "best_step": .integer(bestStep), "evaluations_since_best": .integer(evaluationsSinceBest),
+            "best": table(best), "best_step": .integer(bestStep), "evaluations_since_best": .integer(evaluationsSinceBest), "memory": table(memory),
         ]
     }
 
@@ -55,6 +57,7 @@ struct LoopState: Equatable {
         bestStep = try integer("best_step")
         evaluationsSinceBest = try integer("evaluations_since_best")
         (training, before, last, best) = (table("training"), table("before"), table("last"), table("best"))
+        memory = table("memory")
         guard step >= 0, updates >= 0, metricsBytes >= 0 else {
             throw .damaged(file: file, field: "step", found: "\(step)", expected: "counts of at least 0")
         }

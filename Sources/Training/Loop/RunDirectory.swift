@@ -22,6 +22,7 @@ public final class RunDirectory {
     public static let recordName = "run.json", metricsName = "metrics.jsonl", modelName = "model"
     /// In a checkpoint: beside the weights, but out of the sight of tools that read every safetensors file of a folder.
     static let stateName = "training/state.json", optimizerName = "training/optimizer.safetensors"
+    static let referenceName = "training/reference"
 
     public var modelPath: String { path + "/" + RunDirectory.modelName }
     public var metricsPath: String { path + "/" + RunDirectory.metricsName }

@@ -74,18 +74,24 @@ struct StageRun {
     /// The policy that goes on: of the checkpoint, or the model as it came.
     func loadPolicy() throws -> any TrainablePolicy {
         guard let checkpoint else { return try source.load(true) }
-        return try context.openModel(checkpoint, settings).load(true)
+        guard source.isAdapted else { return try context.openModel(checkpoint, settings).load(true) }
+        let policy = try source.load(true)
+        try source.restore(policy, checkpoint)
+        return policy
     }
 
     /// Trains and writes `model/`; run.json says how it ended, also if it fails.
-    func train(_ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy) throws -> StageOutcome {
+    /// - Parameter reference: Set if it moves with the policy.
+    func train(
+        _ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy, reference: MovingReference? = nil
+    ) throws -> StageOutcome {
         let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
         if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + RunDirectory.optimizerName) }
         optimizer.steps = state.updates
         let source = source
         var loop = TrainingLoop(
             stage: stage, settings: settings, task: task, evaluation: evaluation, policy: policy, optimizer: optimizer, run: directory,
-            state: state, saveWeights: { try source.save(policy, $0, $1) }, report: context.report, isCancelled: context.isCancelled
+            state: state, saveWeights: { try source.save(policy, $0, $1) }, reference: reference, report: context.report, isCancelled: context.isCancelled
         )
         let status: StageOutcome.Status
         do { status = try loop.train() } catch {

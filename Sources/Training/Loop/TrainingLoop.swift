@@ -16,6 +16,8 @@ struct TrainingLoop {
     let run: RunDirectory
     /// Writes the policy's weights as a Hugging Face folder.
     let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
+    /// Set if the reference moves.
+    let reference: MovingReference?
     let report: (StageEvent) -> Void
     let isCancelled: () -> Bool
 
@@ -25,12 +27,14 @@ struct TrainingLoop {
     let totalSteps: Int
     private var order: BatchOrder
     private var clock = LoopClock()
+    private var watch = ChosenWatch()
 
     init(
         stage: String, settings: TrainingSettings, task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy,
         optimizer: AdamW, run: RunDirectory, state: LoopState, saveWeights: @escaping (_ dtype: String, _ folder: String) throws -> Void,
-        report: @escaping (StageEvent) -> Void, isCancelled: @escaping () -> Bool
+        reference: MovingReference? = nil, report: @escaping (StageEvent) -> Void, isCancelled: @escaping () -> Bool
     ) {
+        self.reference = reference
         self.stage = stage
         self.settings = settings
         self.task = task
@@ -91,18 +95,27 @@ struct TrainingLoop {
         var tokens = 0
         var metrics = Metrics()
         var broken: String?
+        policy.beginStep(state.step)
+        var memory = state.memory
+        guard let bound = try bind(task, to: batches, totals: totals) else { return false }
+        var stepTask = task
+        switch bound {
+        case let .success(bound): stepTask = bound
+        case let .failure(error): broken = error.description
+        }
         for rows in batches where broken == nil {
             if isCancelled() {
                 optimizer.clearGradients(of: policy)
                 return false
             }
-            let batch = task.batch(rows)
+            let batch = stepTask.batch(rows)
             tokens += batch.plainTokenCount
             let scores = try policy.logProbs(of: batch)
-            switch share(of: scores, rows: rows, totals: totals) {
+            switch share(of: scores, stepTask, rows: rows, totals: totals) {
             case let .success(share):
                 loss += share.value
                 metrics.add(share.metrics)
+                memory.merge(share.memory) { $1 }
                 try policy.backward(share.scoreGradient)
             case let .failure(error): broken = error.description
             }
@@ -111,7 +124,10 @@ struct TrainingLoop {
         if broken == nil, !norm.isFinite { broken = "the gradient's norm" }
         let rate = schedule.rate(at: state.step)
         if broken == nil {
+            state.memory = memory
+            task.finish(&metrics)
             optimizer.update(policy, learningRate: rate, gradientNorm: norm)
+            reference?.follow(policy, step: state.step + 1)
             state.nonfinite = 0
         } else {
             optimizer.clearGradients(of: policy)
@@ -125,11 +141,33 @@ struct TrainingLoop {
             try refuse(batches.flatMap { $0 }, because: broken)
         } else if state.step % settings.logSteps == 0 || state.step == totalSteps {
             try log(loss: loss, norm: norm, rate: rate, metrics: metrics)
+            if let warning = watch.step(task.displacement(metrics)) { report(.notice(warning)) }
         }
         return true
     }
 
-    private func share(of scores: TokenScores, rows: [Int], totals: StepTotals) -> Result<Loss, ObjectiveError> {
+    /// The task with what couples the rows of a step, or of an evaluation.
+    /// - Returns: Nil if cancelled on the way.
+    private func bind(_ task: any TrainingTask, to batches: [[Int]], totals: StepTotals) throws -> Result<any TrainingTask, ObjectiveError>? {
+        var task = task
+        if let reference, let referenced = task as? any ReferencedTask {
+            for rows in batches {
+                if isCancelled() { return nil }
+                task = try (task as? any ReferencedTask ?? referenced).referenced(by: reference.scores(of: task.batch(rows)), rows: rows)
+            }
+        }
+        guard let coupled = task as? any CoupledTask else { return .success(task) }
+        var surveys: [TokenScores] = []
+        for rows in batches {
+            if isCancelled() { return nil }
+            if let batch = coupled.survey(rows, of: batches) { surveys.append(try policy.scores(of: batch)) }
+        }
+        do throws(ObjectiveError) {
+            return .success(try coupled.bound(to: batches, surveys: surveys, totals: totals, memory: state.memory))
+        } catch { return .failure(error) }
+    }
+
+    private func share(of scores: TokenScores, _ task: any TrainingTask, rows: [Int], totals: StepTotals) -> Result<Loss, ObjectiveError> {
         do throws(ObjectiveError) {
             let share = try task.loss(scores, rows: rows, step: totals)
             guard share.value.isFinite else { throw .notFinite(objective: stage, quantity: "the loss", row: 0) }
@@ -151,8 +189,7 @@ struct TrainingLoop {
 
     private mutating func log(loss: Double, norm: Double, rate: Double, metrics: Metrics) throws {
         var line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)]
-        // Accuracy with ties ½ is for held-out rows; in training lines TRL's strict one stands alone.
-        line += metrics.means.filter { $0.name != "accuracy" }
+        line += task.metrics(metrics, isEvaluation: false).means
         state.training = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
         var members: [(String, JSON)] = [("step", .integer(state.step)), ("epoch", .number(epoch))]
         members += line.prefix(3).map { ($0.name, .number($0.value)) }
@@ -173,21 +210,25 @@ struct TrainingLoop {
     private mutating func evaluate() throws -> Bool {
         guard let evaluation else { return true }
         let totals = (0..<evaluation.rowCount).map { evaluation.totals(of: $0) }.reduce(StepTotals(), +)
+        let batches = stride(from: 0, to: evaluation.rowCount, by: settings.batchSize).map {
+            Array($0..<min(evaluation.rowCount, $0 + settings.batchSize))
+        }
+        guard let bound = try bind(evaluation, to: batches, totals: totals) else { return false }
         var loss = 0.0
         var metrics = Metrics()
-        for start in stride(from: 0, to: evaluation.rowCount, by: settings.batchSize) {
+        for rows in batches {
             if isCancelled() { return false }
-            let rows = Array(start..<min(evaluation.rowCount, start + settings.batchSize))
             let scores = try policy.scores(of: evaluation.batch(rows))
             do throws(ObjectiveError) {
-                let share = try evaluation.loss(scores, rows: rows, step: totals)
+                let share = try bound.get().loss(scores, rows: rows, step: totals)
                 loss += share.value
                 metrics.add(share.metrics)
             } catch { loss = .infinity }
             report(.evaluating(done: rows.last.map { $0 + 1 } ?? 0, rows: evaluation.rowCount))
         }
+        evaluation.finish(&metrics)
         // A loss that is not finite is left out: such an evaluation is never the best.
-        let line = ([("loss", loss)] + metrics.means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
+        let line = ([("loss", loss)] + evaluation.metrics(metrics, isEvaluation: true).means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
         try run.append(.object(JSONObject(
             [("step", .integer(state.step)), ("epoch", .number(epoch))] + line.map { ($0.name, .number($0.value)) })))
         state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
@@ -200,6 +241,7 @@ struct TrainingLoop {
             state.evaluationsSinceBest += 1
         }
         report(.evaluation(step: state.step, metrics: line, isBest: isBest))
+        if let warning = watch.evaluation(before: state.before["eval_logps/chosen"], now: state.last["eval_logps/chosen"]) { report(.notice(warning)) }
         return true
     }
 
@@ -218,6 +260,7 @@ struct TrainingLoop {
             try saveWeights("F32", folder)
             try DurableFiles.makeFolder(folder + "/training")
             try OptimizerFile.save(optimizer, to: folder + "/" + RunDirectory.optimizerName)
+            try reference?.save(to: folder + "/" + RunDirectory.referenceName)
             try DurableFiles.replace(folder + "/" + RunDirectory.stateName, with: Array((state.json.text(pretty: true) + "\n").utf8))
         }
         report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))

@@ -9,68 +9,20 @@ public protocol TrainingTask: Sendable {
     func batch(_ rows: [Int]) -> SegmentTree
     /// - Parameter scores: The policy's, of `batch(rows)`.
     func loss(_ scores: TokenScores, rows: [Int], step: StepTotals) throws(ObjectiveError) -> Loss
+    /// What of a step's or an evaluation's metrics is written down, and under which names.
+    func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics
     /// `row` in the record format that carries token ids, so that a dumped batch can be replayed.
     func record(of row: Int) -> JSON
+    /// Adds metrics that follow from those of a whole step or evaluation.
+    func finish(_ metrics: inout Metrics)
+    /// How far a step's chosen completions lie above their reference, as a reward; nil where there is neither.
+    func displacement(_ metrics: Metrics) -> Double?
 }
 
-/// Preference pairs under a pairwise objective.
-public struct PairTask: TrainingTask {
-    public var rows: [PairRow]
-    /// log π_ref(y|x) of each row's two completions, nats.
-    public var reference: [(chosen: Double, rejected: Double)]
-    public var objective: any PairObjective
-    /// The prompt is one segment with two children, computed once; otherwise each side is a root of its own.
-    public var sharesPrefixes: Bool
-
-    public init(rows: [PairRow], reference: [(chosen: Double, rejected: Double)], objective: any PairObjective, sharesPrefixes: Bool = true) {
-        precondition(rows.count == reference.count, "\(rows.count) pairs, \(reference.count) references")
-        (self.rows, self.reference, self.objective, self.sharesPrefixes) = (rows, reference, objective, sharesPrefixes)
-    }
-
-    public var rowCount: Int { rows.count }
-
-    public func totals(of row: Int) -> StepTotals {
-        let lost = rows[row].prompt.isEmpty ? 2 : 0  // the first token of a root has no log-prob
-        return StepTotals(pairs: 1, tokens: rows[row].chosen.count + rows[row].rejected.count - lost)
-    }
-
-    public func batch(_ indices: [Int]) -> SegmentTree { PairTask.tree(indices.map { rows[$0] }, sharesPrefixes: sharesPrefixes) }
-
-    /// Rows of the tree: all chosen completions, then all rejected ones.
-    static func tree(_ rows: [PairRow], sharesPrefixes: Bool) -> SegmentTree {
-        var tree = SegmentTree()
-        var chosen: [(segment: Int, mask: [Bool]?)] = []
-        var rejected = chosen
-        for row in rows {
-            if sharesPrefixes && !row.prompt.isEmpty {
-                let prompt = tree.append(row.prompt)
-                chosen.append((tree.append(row.chosen, parent: prompt), nil))
-                rejected.append((tree.append(row.rejected, parent: prompt), nil))
-            } else {
-                let masked = [Bool](repeating: false, count: row.prompt.count)
-                chosen.append((tree.append(row.prompt + row.chosen), masked + row.chosen.map { _ in true }))
-                rejected.append((tree.append(row.prompt + row.rejected), masked + row.rejected.map { _ in true }))
-            }
-        }
-        for row in chosen + rejected { tree.addRow(segment: row.segment, mask: row.mask) }
-        return tree
-    }
-
-    public func loss(_ scores: TokenScores, rows indices: [Int], step: StepTotals) throws(ObjectiveError) -> Loss {
-        let reference = indices.map { self.reference[$0].chosen } + indices.map { self.reference[$0].rejected }
-        var loss = try objective(PairLogProbs(logProbs: scores.logProbs, reference: reference), step: step)
-        let chosenTokens = scores.logProbs.offsets[indices.count]
-        // TRL's definitions: entropy over both sides, accuracy over the chosen completions alone.
-        loss.metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
-        loss.metrics.record(
-            "mean_token_accuracy", sum: Double(scores.isArgmax[..<chosenTokens].count { $0 }), count: Double(chosenTokens))
-        return loss
-    }
-
-    public func record(of row: Int) -> JSON {
-        func ids(_ tokens: [Int32]) -> JSON { .array(tokens.map { .integer(Int($0)) }) }
-        return ["prompt_ids": ids(rows[row].prompt), "chosen_ids": ids(rows[row].chosen), "rejected_ids": ids(rows[row].rejected)]
-    }
+extension TrainingTask {
+    public func finish(_ metrics: inout Metrics) {}
+    public func displacement(_ metrics: Metrics) -> Double? { nil }
+    public func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics { metrics }
 }
 
 /// Supervised examples under cross-entropy; each is a root of the batch, so that packing them pads nothing.

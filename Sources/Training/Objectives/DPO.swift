@@ -1,5 +1,3 @@
-import Models
-
 /// Direct Preference Optimization: fits the policy to pairs, with no reward model and no sampling.
 ///
 ///     Δ = [log π(y_w|x) − log π_ref(y_w|x)] − [log π(y_l|x) − log π_ref(y_l|x)]
@@ -7,28 +5,17 @@ import Models
 ///
 /// Source: Rafailov et al. 2023, eq. 7 (ε = 0); ε: Mitchell 2023, "conservative DPO".
 /// Log-probabilities are sums over completion tokens, in nats, so β is in nats⁻¹. The step's loss is the mean over its pairs.
-public struct DPO: PairObjective {
+public struct DPO: PairwiseObjective {
     public static let name = "sigmoid"
+    public static let takesDivergence = true
     public var beta: Double  // 0.1: the paper's dialogue setting
     public var labelSmoothing: Double  // ε: probability that a label is flipped, in [0, 0.5)
 
     public init(beta: Double = 0.1, labelSmoothing: Double = 0) { (self.beta, self.labelSmoothing) = (beta, labelSmoothing) }
 
-    /// - Returns: The gradient has the shape of `logProbs`.
-    public func callAsFunction(_ inputs: PairLogProbs, step: StepTotals) throws(ObjectiveError) -> Loss {
-        let B = inputs.pairs
-        var loss = Loss(gradientLike: inputs.logProbs)
-
-        for i in 0..<B {
-            let delta = inputs.logRatio(i) - inputs.logRatio(B + i)
-            guard delta.isFinite else { throw .notFinite(objective: Self.name, quantity: "Δ", row: i) }
-            let pair = pairLoss(delta)
-            loss.value += pair.loss / Double(step.pairs)
-            loss.fill(row: i, with: pair.slope / Double(step.pairs))  // ∂Δ/∂log π(token of y_w) = +1
-            loss.fill(row: B + i, with: -pair.slope / Double(step.pairs))  // ∂Δ/∂log π(token of y_l) = −1
-            recordRewards(of: inputs, pair: i, into: &loss)
-        }
-        return loss
+    public func loss(of pair: PairScores) -> PairLoss {
+        let (value, slope) = pairLoss(pair.delta)
+        return PairLoss(value: value, slope: slope)
     }
 
     /// Eq. 7 for one pair, and its derivative with respect to Δ.

@@ -6,42 +6,38 @@ import Models
 public struct PairLogProbs: Sendable {
     /// log π of each completion token, nats; 2·B rows.
     public var logProbs: Ragged
-    /// log π_ref(y|x), summed over the completion, shape [2·B]; constants.
+    /// log π_ref(y|x), summed over the completion under the objective's token weights, shape [2·B]; constants, 0 without a reference.
     public var reference: [Double]
+    /// log Σ_v p_v² of the distribution that each token of `logProbs` comes from, for WPO's weights; a constant.
+    public var logSumSquares: [Double]?
 
-    public init(logProbs: Ragged, reference: [Double]) {
+    public init(logProbs: Ragged, reference: [Double], logSumSquares: [Double]? = nil) {
         precondition(logProbs.rows == reference.count, "\(logProbs.rows) completions, \(reference.count) reference log-probs")
         precondition(logProbs.rows % 2 == 0, "\(logProbs.rows) completions do not make pairs")
-        (self.logProbs, self.reference) = (logProbs, reference)
+        precondition(
+            logSumSquares.map { $0.count == logProbs.values.count } ?? true,
+            "\(logProbs.values.count) log-probs, \(logSumSquares?.count ?? 0) sums of squares")
+        (self.logProbs, self.reference, self.logSumSquares) = (logProbs, reference, logSumSquares)
     }
 
     /// B.
     public var pairs: Int { reference.count / 2 }
-
-    /// log π(y|x) − log π_ref(y|x) of completion `row`, nats.
-    func logRatio(_ row: Int) -> Double { logProbs.sum(row) - reference[row] }
-    /// Tokens of completion `row`, at least 1 so that an empty one has mean 0.
-    func length(_ row: Int) -> Double { Double(max(1, logProbs[row].count)) }
 }
 
 /// An objective over preference pairs with implicit rewards β·(log π − log π_ref).
 public protocol PairObjective: Objective where Inputs == PairLogProbs {
     var beta: Double { get }
+    /// Whether the loss of one pair depends on the step's other pairs: it is then given all pairs of the step in one call,
+    /// because half of them would give another loss and not half of it.
+    var couplesPairs: Bool { get }
+    /// Weight of the tokens beyond the shorter of a pair's two lengths, in the policy's sums and in the reference's; 1 is the plain sum.
+    var tailWeight: Double { get }
+    /// Whether `PairLogProbs.logSumSquares` is read.
+    var needsSumSquares: Bool { get }
 }
 
 extension PairObjective {
-    /// TRL's metrics of pair `i`: rewards are β times the *summed* log-ratios, whatever the loss averages.
-    func recordRewards(of inputs: PairLogProbs, pair i: Int, into loss: inout Loss) {
-        let B = inputs.pairs
-        let chosen = beta * inputs.logRatio(i)
-        let rejected = beta * inputs.logRatio(B + i)
-        loss.record("rewards/chosen", chosen)
-        loss.record("rewards/rejected", rejected)
-        loss.record("rewards/accuracies", chosen > rejected ? 1 : 0)
-        loss.record("rewards/margins", chosen - rejected)
-        // A tie is half right: before training every pair is one, and accuracy says 0.5.
-        loss.record("accuracy", chosen > rejected ? 1 : chosen == rejected ? 0.5 : 0)
-        loss.record("logps/chosen", inputs.logProbs.sum(i))
-        loss.record("logps/rejected", inputs.logProbs.sum(B + i))
-    }
+    public var couplesPairs: Bool { false }
+    public var tailWeight: Double { 1 }
+    public var needsSumSquares: Bool { false }
 }

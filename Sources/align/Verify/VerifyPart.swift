@@ -23,8 +23,10 @@ enum VerifyParts {
             SamplingPart.self,
             LossesPart.self,
             OptimPart.self,
+            LoRAPart.self,
             TokenizersPart.self,
             TemplatesPart.self,
+            StatsPart.self,
         ]
     }
 }

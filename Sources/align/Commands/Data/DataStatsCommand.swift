@@ -5,21 +5,41 @@ import Serialization
 struct DataStatsCommand: Command {
     static let usage = Usage(
         "data stats", "Count what the store holds: rows, lengths, labels, splits, how often the longer answer wins.",
-        [DataFlags.store, DataFlags.json],
-        example: "align data stats --store runs/align.sqlite",
-        notes: "Lengths are in characters, of token ids in tokens.")
+        [
+            DataFlags.store, .switched("agreement", "how far annotators agree, and how reliable each is"),
+            .switched("ratings", "Elo ratings of the models whose completions were voted on"), DataFlags.json,
+        ],
+        example: "align data stats --store runs/align.sqlite --agreement",
+        notes: """
+            Lengths are in characters, of token ids in tokens. --agreement: Krippendorff's alpha, Fleiss' and Cohen's kappa with 95 % intervals by
+            the bootstrap over items; reliability is Dawid and Skene's. --ratings: Bradley-Terry, ties half a win, 95 % intervals by the bootstrap
+            over prompts. Of each annotator's votes on an item the last that stands counts.
+            """)
 
     let store: String
     let isJSON: Bool
+    let agreement: Bool, ratings: Bool
 
     init(_ arguments: Arguments) throws(UsageError) {
         store = DataFlags.path(arguments)
         isJSON = arguments.isOn("json")
+        (agreement, ratings) = (arguments.isOn("agreement"), arguments.isOn("ratings"))
     }
 
     func run() async throws {
+        if agreement || ratings { return try votes(DataFlags.existing(store)) }
         let statistics = try DataFlags.existing(store).statistics()
         try Output.write(isJSON ? json(statistics).text(pretty: true) + "\n" : text(statistics))
+    }
+
+    /// What the votes say, of annotators and of models.
+    private func votes(_ store: PreferenceStore) throws {
+        let standing = try store.standingVotes()
+        let annotators = agreement ? AgreementReport(standing, gold: try store.gold().mapValues(\.expected)) : nil
+        let models = ratings ? RatingReport(standing, authors: try store.authors()) : nil
+        guard isJSON else { return try Output.write([annotators?.text, models?.text].compactMap(\.self).joined(separator: "\n")) }
+        let members = [("agreement", annotators?.json), ("ratings", models?.json)].compactMap { name, json in json.map { (name, $0) } }
+        try Output.write(JSON.object(JSONObject(members)).text(pretty: true) + "\n")
     }
 
     private func text(_ s: StoreStatistics) -> String {
