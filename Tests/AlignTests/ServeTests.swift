@@ -121,7 +121,8 @@ private final class Served {
         let served = try Served(folder)
         let long = JSON.object(JSONObject([("prompt", .string(String(repeating: "a", count: 300)))])).text()
         let response = try served.send("POST", "/v1/completions", long)
-        #expect(response.status == 400 && (try JSON.parse(response.body))["error"]?["code"] == "context_length_exceeded")
+        let code = try JSON.parse(response.body)["error"]?["code"]
+        #expect(response.status == 400 && code == "context_length_exceeded", "\(response.status) \(code?.text() ?? "")")
         #expect(try served.send("POST", "/v1/completions", String(repeating: " ", count: 17 << 20)).status == 413)
         let health = try JSON.parse(try served.send("GET", "/health").body)
         #expect(health == ["status": "ok", "model": "tiny", "running": 0, "waiting": 0], "\(health.text())")
