@@ -28,7 +28,7 @@ import Testing
             PairTask(rows: masked, reference: reference, objective: AOT(beta: 0.4, labelSmoothing: 0.1), sharesPrefixes: false),
             UnpairedTask(
                 rows: rows.map { UnpairedRow(prompt: $0.prompt, completion: $0.chosen, isDesirable: $0.chosen.count == 3) }, objective: APOZeroUnpaired(beta: 0.4),
-                reference: reference.map(\.0), maxLength: 20),
+                reference: reference.map { $0.0 }, maxLength: 20),
             SupervisedTask(rows: rows.map { SupervisedRow(tokens: $0.prompt + $0.chosen, mask: ($0.prompt + $0.chosen).indices.map { $0 % 2 == 1 }) }),
         ]
     }
