@@ -31,21 +31,30 @@ public struct RunReport: Sendable {
     public var html: String {
         let stage = record["stage"]?.string ?? "run"
         let status = record["status"]?.string ?? ""
-        return """
-            <!doctype html>
-            <html lang="en"><head><meta charset="utf-8"><title>\(Self.escaped(stage)) run</title>
-            <meta name="viewport" content="width=device-width, initial-scale=1">
-            <style>\(Self.style)</style></head><body>
-            <h1>\(Self.escaped(stage)) <small>\(Self.escaped(status))</small></h1>
+        return Self.page(title: "\(stage) run", heading: "\(Self.escaped(stage)) <small>\(Self.escaped(status))</small>", body: """
             \(outcome)
             <section class="plots">\(plots)</section>
             \(sampleSection)
             <h2>Settings</h2>\(Self.table(record["settings"]))
             <h2>Inputs</h2>\(Self.table(record["inputs"]))
             <h2>Run</h2>\(Self.table(.object(rest)))
-            </body></html>
+            """)
+    }
 
-            """
+    /// A page in the style of all reports.
+    /// - Parameters:
+    ///   - heading: HTML, as is `body`.
+    public static func page(title: String, heading: String, body: String) -> String {
+        """
+        <!doctype html>
+        <html lang="en"><head><meta charset="utf-8"><title>\(escaped(title))</title>
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <style>\(style)</style></head><body>
+        <h1>\(heading)</h1>
+        \(body)
+        </body></html>
+
+        """
     }
 
     private static let style = """
@@ -66,7 +75,7 @@ public struct RunReport: Sendable {
     /// Held-out numbers before and after.
     private var outcome: String {
         guard let outcome = record["outcome"], let before = outcome["before"]?.object, let after = outcome["after"]?.object, !after.isEmpty else { return "" }
-        let rows = after.keys.map { key in
+        let rows = after.keys.filter { !$0.hasPrefix(Self.calibrationPrefix) }.map { key in
             "<tr><td>\(Self.escaped(key))</td><td>\(before[key].map(Self.text) ?? "")</td><td>\(after[key].map(Self.text) ?? "")</td></tr>"
         }
         return "<h2>Held-out rows</h2><table><tr><th></th><th>before</th><th>after</th></tr>\(rows.joined())</table>"
@@ -100,7 +109,7 @@ public struct RunReport: Sendable {
         }
     }
 
-    static func escaped(_ text: String) -> String {
+    public static func escaped(_ text: String) -> String {
         var out = ""
         for character in text.unicodeScalars {
             switch character {
@@ -119,9 +128,9 @@ public struct RunReport: Sendable {
     /// What is plotted: title, training series, held-out series; those without numbers are left out.
     private static let figures: [(title: String, series: [(name: String, key: String)])] = [
         ("Loss", [("training", "loss"), ("held-out", "eval_loss")]),
-        ("Reward margin", [("training", "rewards/margins"), ("held-out", "eval_rewards/margins")]),
-        ("Rewards", [("chosen", "rewards/chosen"), ("rejected", "rewards/rejected")]),
-        ("Accuracy", [("training", "rewards/accuracies"), ("held-out", "eval_accuracy"), ("tokens", "mean_token_accuracy")]),
+        ("Reward margin", [("training", "rewards/margins"), ("training", "margin"), ("held-out", "eval_rewards/margins"), ("held-out", "eval_margin")]),
+        ("Rewards", [("chosen", "rewards/chosen"), ("rejected", "rewards/rejected"), ("least", "min_reward"), ("mean", "mean_reward"), ("greatest", "max_reward")]),
+        ("Accuracy", [("training", "rewards/accuracies"), ("training", "accuracy"), ("held-out", "eval_accuracy"), ("tokens", "mean_token_accuracy")]),
         ("Gradient norm", [("before clipping", "grad_norm")]),
         ("Learning rate", [("used", "learning_rate")]),
     ]
@@ -131,7 +140,24 @@ public struct RunReport: Sendable {
             let series = figure.series.map { SVGPlot.Series(name: $0.name, points: points($0.key)) }.filter { !$0.points.isEmpty }
             guard !series.isEmpty else { return nil }
             return "<figure><figcaption>\(figure.title)</figcaption>\(SVGPlot(series: series).svg)</figure>"
-        }.joined(separator: "\n")
+        }.joined(separator: "\n") + reliability
+    }
+
+    private static let calibrationPrefix = "eval_calibration/"
+
+    /// Of the last evaluation that has bins: accuracy at the centre of each.
+    private var reliability: String {
+        for line in metrics.reversed() {
+            let bins = (line.object ?? JSONObject()).members.compactMap { key, value -> (confidence: Double, accuracy: Double, share: Double?)? in
+                guard key.hasPrefix(Self.calibrationPrefix), let center = Double(key.dropFirst(Self.calibrationPrefix.count)), let accuracy = value.double
+                else { return nil }
+                return (center, accuracy, nil)
+            }
+            if !bins.isEmpty {
+                return "\n<figure><figcaption>Reliability</figcaption>\(ReliabilityPlot(points: bins.sorted { $0.confidence < $1.confidence }).svg)</figure>"
+            }
+        }
+        return ""
     }
 
     private func points(_ key: String) -> [(x: Double, y: Double)] {

@@ -70,7 +70,10 @@ struct SVGPlot {
         return (low - half, low + half)
     }
 
-    private func number(_ value: Double) -> String { "\((value * 100).rounded() / 100)" }
+    private func number(_ value: Double) -> String { Self.number(value) }
+
+    /// Hundredths of a unit: as fine as a screen shows.
+    static func number(_ value: Double) -> String { "\((value * 100).rounded() / 100)" }
 
     /// Four digits.
     static func label(_ value: Double) -> String {

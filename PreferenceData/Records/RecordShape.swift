@@ -22,6 +22,11 @@ public enum RecordShape: String, Sendable, CaseIterable {
     // Completions with labels
     case labelledCompletion = "{prompt, completion, label}"
     case labelledTokens = "{prompt_ids, completion_ids, label}"
+    // Reward models
+    case rankedCompletions = "{prompt, completions, ranks}"
+    case scoredCompletions = "{prompt, completions, scores}"
+    case scoredCompletion = "{prompt, completion, score}"
+    case labelledSteps = "{prompt, completions, labels}"
     // Prompts
     case prompt = "{prompt}"
     case question = "{question}"
@@ -35,7 +40,6 @@ public enum RecordShape: String, Sendable, CaseIterable {
     case responseWinner = "{prompt, response_a, response_b, winner}"
     case vote = "{prompt, completions, outcome, annotator}"
     case candidates = "{prompt, completions, scores or ranks}"
-    case completionScore = "{prompt, completion, score}"
     case tree = "{message_tree_id, prompt with replies}"
     case thread = "{message_id, parent_id, role, text}"
     case instances = "{instruction, instances}"
@@ -48,6 +52,7 @@ public enum RecordShape: String, Sendable, CaseIterable {
         .promptCompletion, .promptResponse, .questionAnswer, .instructionOutput, .messages, .conversations, .text, .tokens,
     ]
     static let unpaired: [RecordShape] = [.labelledCompletion, .labelledTokens] + pairs
+    static let rewards: [RecordShape] = pairs + [.rankedCompletions, .scoredCompletions, .scoredCompletion, .labelledSteps]
     static let prompts: [RecordShape] = [
         .prompt, .question, .instruction, .messages, .conversations, .text, .promptTokens, .chosenRejectedMessages,
     ]
@@ -56,7 +61,8 @@ public enum RecordShape: String, Sendable, CaseIterable {
     static let fields: Set<String> = [
         "prompt", "chosen", "rejected", "question", "response_j", "response_k", "instruction", "input", "output", "conversations",
         "prompt_ids", "chosen_ids", "rejected_ids", "completion", "response", "answer", "messages", "text", "input_ids", "loss_mask",
-        "margin", "system", "tools", "completion_ids", "label", "kto_tag", "score", "reward", "completions", "responses", "scores", "ranks", "winner",
-        "annotator", "instances", "response1", "response2", "response_1", "response_2", "output_1", "output_2", "response_a", "response_b", "ground_truth",
+        "margin", "system", "tools", "completion_ids", "label", "kto_tag", "score", "reward", "completions", "completions_ids", "responses", "scores",
+        "ranks", "labels", "strength", "probability", "chosen_grades", "rejected_grades", "subset", "winner", "annotator", "instances", "response1",
+        "response2", "response_1", "response_2", "output_1", "output_2", "response_a", "response_b", "ground_truth",
     ]
 }

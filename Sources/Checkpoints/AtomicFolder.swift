@@ -117,11 +117,16 @@ public final class AtomicFolder {
 
     /// Writes one file so that readers see the old or the new one, whole.
     public static func writeFile(_ path: String, _ bytes: [UInt8]) throws(CheckpointError) {
+        try writeFile(path) { (file) throws(CheckpointError) in try file.append(bytes) }
+    }
+
+    /// Writes one file piece by piece, likewise.
+    static func writeFile(_ path: String, _ write: (OutputFile) throws(CheckpointError) -> Void) throws(CheckpointError) {
         let temporary = path + ".\(getpid()).\(pthread_self()).partial"
         var isDone = false
         defer { if !isDone { unlink(temporary) } }
         let file = try OutputFile(temporary) { _, _ in }
-        try file.append(bytes)
+        try write(file)
         try file.finish()
         guard rename(temporary, path) == 0 else { throw .system(file: path, operation: "rename to", code: errno) }
         isDone = true

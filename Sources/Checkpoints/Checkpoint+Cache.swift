@@ -24,7 +24,14 @@ extension Checkpoint {
         let cachePath = Self.cacheFolder.map { Files.join($0, "hashes.json") }
         var cache = cachePath.flatMap { try? Files.parse(try InputFile.contents($0, limit: 4 << 20), $0).object } ?? JSONObject()
         var lines = "config \(SHA256.hex(of: Array(config.raw.text().utf8)))\n", isNew = false
-        for file in weights.files.sorted(by: { $0.path < $1.path }) {
+        var model = self
+        while let adapter = model.adapter, let base = model.base {
+            var config = adapter.config
+            config.base = nil  // where it lies is not what it says
+            lines += "adapter \(SHA256.hex(of: Array(config.json(scoresSequences: false).text().utf8)))\n"
+            model = base
+        }
+        for file in files.sorted(by: { $0.path < $1.path }) {
             let key = Files.absolute(file.path), identity = file.identity.text
             let known = cache[key]?["sha256"]?.string
             if let known, known.utf8.count == 64, cache[key]?["identity"]?.string == identity {

@@ -4,13 +4,13 @@ import Glibc
 extension Checkpoint {
     /// Whether matrices lie in blocks of quants, as in most GGUF files.
     public var isQuantized: Bool {
-        guard case let .gguf(file, names) = weights else { return false }
+        guard case let .gguf(file, names) = weights, adapter == nil else { return false }
         return names.values.contains { (file.stored[$0]?.type.blockElements ?? 1) > 1 }
     }
 
     /// The type that a tensor of a GGUF file is stored in; nil for other files and unknown names.
     public func storedType(_ name: String) -> ElementType? {
-        guard case let .gguf(file, names) = weights else { return nil }
+        guard case let .gguf(file, names) = weights, adapter == nil else { return nil }
         return names[name].flatMap { file.stored[$0]?.type }
     }
 

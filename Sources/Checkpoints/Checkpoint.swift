@@ -17,6 +17,9 @@ public final class Checkpoint: Sendable {
     /// By Hugging Face name; `dtype` is the stored type.
     public let tensors: [String: TensorInfo]
     let weights: Weights
+    /// Of an adapter's folder: the model it belongs to, and what `read` adds to that model's weights. Both nil for a model of its own.
+    public let base: Checkpoint?
+    public let adapter: AdapterFile?
 
     enum Weights: Sendable {
         /// `place[name]` is the index of the file that holds the tensor.
@@ -37,12 +40,16 @@ public final class Checkpoint: Sendable {
 
     /// Opens a checkpoint; weights are not read yet.
     /// - Throws: Any `CheckpointError` of a file that is missing, damaged, inconsistent or of a kind not read.
-    public static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
+    public static func open(_ path: String) throws(CheckpointError) -> Checkpoint { try open(path, adapters: 0) }
+
+    /// - Parameter adapters: On the way to this base.
+    private static func open(_ path: String, adapters: Int) throws(CheckpointError) -> Checkpoint {
         var status = stat()
         guard stat(path, &status) == 0 else { throw .system(file: path, operation: "open", code: errno) }
         if status.st_mode & S_IFMT == S_IFDIR {
             let names = try Files.names(in: path)
             if names.contains("config.json") { return try Checkpoint(folder: path, names: names) }
+            if names.contains(AdapterFile.configName) { return try adapted(AdapterFile(folder: path), adapters: adapters + 1) }
             let ggufs = names.filter { $0.hasSuffix(".gguf") }
             guard ggufs.count == 1 else {
                 throw .notACheckpoint(path: path, found: "a folder with \(ggufs.count) .gguf files and no config.json", expected: expected)
@@ -62,6 +69,7 @@ public final class Checkpoint: Sendable {
     /// A folder in the Hugging Face layout, or one weights file in it.
     private init(folder: String, names: [String], weights: String? = nil) throws(CheckpointError) {
         path = weights ?? folder
+        (base, adapter) = (nil, nil)
         let configPath = Files.join(folder, "config.json")
         let configText = try InputFile.contents(configPath, limit: 16 << 20)
         guard let object = try Files.parse(configText, configPath).object else {
@@ -84,6 +92,7 @@ public final class Checkpoint: Sendable {
 
     private init(path: String, gguf: String) throws(CheckpointError) {
         self.path = path
+        (base, adapter) = (nil, nil)
         let file = try GGUFFile(path: gguf)
         let llama = try GGUFLlama(file)
         config = llama.config
@@ -91,6 +100,33 @@ public final class Checkpoint: Sendable {
         tensors = try Self.checked(weights, config: config, path: gguf)
         generationConfig = nil
         text = try CheckpointText(gguf: file, path: path)
+    }
+
+    /// Adapters that may lie on each other: more are a circle of paths.
+    private static let adapterLimit = 8
+
+    /// An adapter with its base.
+    /// - Throws: `.incomplete` for a base of other content than the adapter was trained on.
+    private static func adapted(_ adapter: AdapterFile, adapters: Int) throws(CheckpointError) -> Checkpoint {
+        let path = try adapter.basePath()
+        guard adapters <= adapterLimit else {
+            throw .unsupported(file: adapter.folder, line: 0, key: "base_model_name_or_path", found: "an adapter on \(adapters) adapters", supported: ["up to \(adapterLimit)"])
+        }
+        let base = try open(path, adapters: adapters)
+        if let hash = adapter.baseHash, try base.contentHash() != hash {
+            throw .incomplete(file: base.path, found: "another content than the adapter \(adapter.folder) was trained on", expected: "content hash \(hash)")
+        }
+        return try Checkpoint(base: base, adapter: adapter)
+    }
+
+    /// The base's weights as the adapter changes them.
+    /// - Throws: What of the adapter does not fit the base.
+    public init(base: Checkpoint, adapter: AdapterFile) throws(CheckpointError) {
+        let config = adapter.completed(base.config)
+        try adapter.check(against: config)
+        (path, self.config, text, generationConfig) = (adapter.folder, config, base.text, base.generationConfig)
+        tensors = base.tensors.merging(adapter.replaced) { _, own in own }
+        (weights, self.base, self.adapter) = (base.weights, base, adapter)
     }
 
     private static func safetensors(folder: String, names: [String], single: String?) throws(CheckpointError) -> Weights {
@@ -179,9 +215,11 @@ public final class Checkpoint: Sendable {
     /// Why a chat template that is there could not be used.
     public var chatTemplateFault: String? { text.chatTemplateFault }
 
+    var files: [InputFile] { (base?.files ?? weights.files) + (adapter.map { [$0.file.file] } ?? []) }
+
     /// The files that hold the weights, in the order of their paths.
     public var weightFiles: [(path: String, bytes: Int)] {
-        weights.files.map { (path: $0.path, bytes: $0.size) }.sorted { $0.path < $1.path }
+        files.map { (path: $0.path, bytes: $0.size) }.sorted { $0.path < $1.path }
     }
 
     /// Reads a tensor as `Float`, row-major in the Hugging Face layout: converts and dequantises, and puts the q and k rows of a GGUF file
@@ -189,6 +227,11 @@ public final class Checkpoint: Sendable {
     /// - Parameter destination: Exactly as many floats as the tensor has elements; overwritten.
     /// - Throws: `.missingTensor` for an unknown name; `.truncated`, `.changed`, `.system` if the file is no longer what was opened.
     public func read(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws(CheckpointError) {
+        if let base, let adapter {
+            if let own = adapter.replaced[name] { return try adapter.readReplaced(name, shape: own.shape, into: destination) }
+            try base.read(name, into: destination)
+            return try adapter.merge(name, into: destination)
+        }
         switch weights {
         case let .safetensors(files, place):
             let stored = name == "score.weight" && place[name] == nil ? Self.olderHead : name

@@ -4,12 +4,14 @@ import Tokenizers
 /// Saves models in the Hugging Face layout, which transformers loads.
 public struct CheckpointWriter {
     /// What is saved beside the weights.
-    public struct Model {
+    public struct Model: Sendable {
         public var config: ModelConfig
         public var tokenizer: Tokenizer?
         public var chatTemplate: ChatTemplate?
         /// `nil` writes one with the config's special tokens.
         public var generationConfig: JSON?
+        /// In place of the tokenizer's own.
+        public var paddingToken: String?
 
         public init(config: ModelConfig, tokenizer: Tokenizer? = nil, chatTemplate: ChatTemplate? = nil, generationConfig: JSON? = nil) {
             self.config = config
@@ -49,7 +51,12 @@ public struct CheckpointWriter {
         try folder.write("generation_config.json", model.generationConfig ?? generationConfig(model.config))
         if let tokenizer = model.tokenizer {
             try folder.write("tokenizer.json", tokenizer.json())
-            try folder.write("tokenizer_config.json", tokenizer.configJSON(chatTemplate: model.chatTemplate?.source))
+            var config = tokenizer.configJSON(chatTemplate: model.chatTemplate?.source)
+            if let padding = model.paddingToken, var object = config.object {
+                object["pad_token"] = .string(padding)
+                config = .object(object)
+            }
+            try folder.write("tokenizer_config.json", config)
         }
         if let template = model.chatTemplate { try folder.write("chat_template.jinja", Array(template.source.utf8)) }
         for name in extraFiles.keys.sorted() { try folder.write(name, extraFiles[name] ?? []) }

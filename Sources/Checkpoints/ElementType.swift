@@ -86,7 +86,7 @@ public enum ElementType: String, Sendable, CaseIterable {
     }
 
     /// Converts floats to this type as ggml's reference does, whole blocks; false for a type that is only read.
-    func encode(_ source: UnsafePointer<Float>, into destination: UnsafeMutableRawPointer, count: Int) -> Bool {
+    public func encode(_ source: UnsafePointer<Float>, into destination: UnsafeMutableRawPointer, count: Int) -> Bool {
         precondition(count % blockElements == 0, "\(count) elements are not whole blocks of \(blockElements)")
         guard let ggml else { return false }
         return align_quantize(Int32(ggml), source, destination, count) == 0

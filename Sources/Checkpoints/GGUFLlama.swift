@@ -7,10 +7,10 @@ struct GGUFLlama {
     /// Names in the Hugging Face layout → names in the file.
     let names: [String: String]
 
-    private static let outer = [
+    static let outer = [
         "token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight",
     ]
-    private static let inner = [
+    static let inner = [
         "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
         "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj",

@@ -37,6 +37,7 @@ public final class Decoder {
     public var weightBytes: Int {
         switch weights {
         case let .stored(model): return model.bytes
+        case let .transformer(model) where model.isFrozen: return model.storedBytes
         case let .transformer(model):
             let layout = model.layout
             let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head].compactMap { $0 }
@@ -177,18 +178,20 @@ extension Transformer: StepWeights {
     func norms(_ layer: Int) -> (input: Matrix, post: Matrix) { (layers[layer].inputNorm, layers[layer].postNorm) }
 
     func embed(_ token: Int32, into x: UnsafeMutablePointer<Float>, on compute: Compute) {
+        if let storedEmbedding { return storedEmbedding.row(Int(token), into: x) }
         x.update(from: embedding.pointer + Int(token) * embedding.stride, count: embedding.columns)
     }
 
     func product(_ linear: StepLinear, _ x: Matrix, into y: Matrix, accumulate: Bool, operand: FloatBuffer, on compute: Compute) {
-        let weight: PackedLinear? =
+        let (weight, adapted): (PackedLinear?, AdaptedLinear?) =
             switch linear {
-            case let .queryKeyValue(layer): layers[layer].packedQueryKeyValue
-            case let .output(layer): layers[layer].packedOutput
-            case let .gateUp(layer): layers[layer].packedGateUp
-            case let .down(layer): layers[layer].packedDown
-            case .head: head
+            case let .queryKeyValue(layer): (layers[layer].packedQueryKeyValue, adapted(layer, .queryKeyValue))
+            case let .output(layer): (layers[layer].packedOutput, adapted(layer, .output))
+            case let .gateUp(layer): (layers[layer].packedGateUp, adapted(layer, .gateUp))
+            case let .down(layer): (layers[layer].packedDown, adapted(layer, .down))
+            case .head: (head, nil)
             }
+        if let adapted { return adapted.decode(x, into: y, accumulate: accumulate, operand: operand, &workspace, on: compute) }
         guard let weight else { preconditionFailure("a step of a model without a language head") }
         weight.decode(x, into: y, accumulate: accumulate, operand: operand, on: compute)
     }

@@ -33,7 +33,7 @@ public struct ScoreGradient: Sendable, Equatable {
 public protocol Policy: AnyObject {
     /// Log-probs of the batch's rows, and its read-outs; what the backward needs is kept until then or until the next call.
     func logProbs(of batch: SegmentTree) throws -> TokenScores
-    /// The same numbers, bit for bit, keeping nothing.
+    /// The same numbers, bit for bit, keeping nothing; nothing is dropped out.
     func scores(of batch: SegmentTree) throws -> TokenScores
     /// Adds ∂L/∂θ to the parameters' gradients.
     func backward(_ gradient: ScoreGradient) throws
@@ -71,6 +71,10 @@ public protocol TrainablePolicy: Policy {
     var gradients: FloatBuffer { get }
     /// To be called after the weights have changed.
     func weightsChanged()
+    /// To be called before each optimizer step, counted from 0: what is drawn in the step (dropout) follows from its number.
+    func beginStep(_ step: Int)
+    /// The model before any training, at no memory of its own; nil where only a copy could be that.
+    var reference: (any Policy)? { get }
     /// Calls `change` once for every piece of the weights, several at a time, and takes them as changed.
     ///
     /// A piece lies in parameters of one kind, decayed or not, and fits a core's cache, where what follows a change finds it.
@@ -78,7 +82,12 @@ public protocol TrainablePolicy: Policy {
 }
 
 extension TrainablePolicy {
-    public func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) {
+    public func beginStep(_ step: Int) {}
+    public var reference: (any Policy)? { nil }
+
+    public func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) { changePieces(on: compute, change) }
+
+    func changePieces(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) {
         let size = 1 << 14
         for parameter in parameters {
             compute.parallel((parameter.count + size - 1) / size) { i in

@@ -1,94 +1,21 @@
 import Checkpoints
-import Synchronization
 import Tensors
 
 /// A checkpoint's weights as its file stores them: matrices in their blocks, norms as floats.
 final class StoredWeights: StepWeights {
-    private struct Layer {
-        var inputNorm, postNorm: Matrix
-        var queryKeyValue, output, gateUp, down: StoredLinear
-    }
-
-    private let layers: [Layer]
+    private let layers: [StoredMatrices.Layer]
     private let embedding: StoredLinear
     private let head: StoredLinear
     let finalNorm: Matrix
     private var rope: RotaryTable
     private var workspace = Workspace()
 
-    /// A matrix whose tensors are read once all memory is there.
-    private struct Pending {
-        var linear: StoredLinear
-        var names: [String]
-    }
-
     /// - Throws: `CheckpointError` for weights that cannot be read.
     init(_ checkpoint: Checkpoint, compute: Compute) throws {
-        let c = checkpoint.config
-        var pending: [Pending] = []
-        func linear(_ names: [(String, Int)], inputs: Int) throws -> StoredLinear {
-            let parts = try names.map { name, rows in
-                guard let type = checkpoint.storedType(name)?.ggml else { throw CheckpointError.missingTensor(file: checkpoint.path, tensor: name, shape: [rows, inputs]) }
-                return (type: type, rows: rows)
-            }
-            guard let linear = StoredLinear(inputs: inputs, parts: parts) else {
-                throw CheckpointError.unsupported(
-                    file: checkpoint.path, line: 0, key: "type of tensor '\(names[0].0)'", found: checkpoint.storedType(names[0].0)?.rawValue ?? "none",
-                    supported: ["rows of whole blocks; give --precision fp32"])
-            }
-            pending.append(Pending(linear: linear, names: names.map(\.0)))
-            return linear
-        }
-        func norm(_ name: String) throws -> Matrix {
-            let matrix = Matrix(rows: 1, columns: c.hiddenSize)
-            try checkpoint.read(name, into: UnsafeMutableBufferPointer(start: matrix.pointer, count: c.hiddenSize))
-            return matrix
-        }
-        let (q, kv, d, m) = (c.heads * c.headDimension, c.keyValueHeads * c.headDimension, c.hiddenSize, c.intermediateSize)
-        layers = try (0..<c.layers).map { l in
-            let prefix = "model.layers.\(l)."
-            return Layer(
-                inputNorm: try norm(prefix + "input_layernorm.weight"), postNorm: try norm(prefix + "post_attention_layernorm.weight"),
-                queryKeyValue: try linear(
-                    [(prefix + "self_attn.q_proj.weight", q), (prefix + "self_attn.k_proj.weight", kv), (prefix + "self_attn.v_proj.weight", kv)], inputs: d),
-                output: try linear([(prefix + "self_attn.o_proj.weight", d)], inputs: q),
-                gateUp: try linear([(prefix + "mlp.gate_proj.weight", m), (prefix + "mlp.up_proj.weight", m)], inputs: d),
-                down: try linear([(prefix + "mlp.down_proj.weight", d)], inputs: m))
-        }
-        embedding = try linear([("model.embed_tokens.weight", c.vocabularySize)], inputs: d)
-        head = c.tiesEmbeddings ? embedding : try linear([("lm_head.weight", c.vocabularySize)], inputs: d)
-        finalNorm = try norm("model.norm.weight")
-        rope = RotaryTable(c)
-        try Self.load(pending, checkpoint, compute)
-    }
-
-    /// Reads and packs every matrix, a few hundred rows a task; the first failure in the order of the weights is the one reported.
-    private static func load(_ pending: [Pending], _ checkpoint: Checkpoint, _ compute: Compute) throws {
-        struct Task { var linear: StoredLinear, part: Int, name: String, firstPanel: Int, rows: Range<Int> }
-        let panel = StoredLinear.panel
-        var tasks: [Task] = []
-        for entry in pending {
-            for (index, part) in entry.linear.parts.enumerated() {
-                for start in stride(from: 0, to: part.rows.count, by: 8 * panel) {
-                    let rows = start..<min(start + 8 * panel, part.rows.count)
-                    tasks.append(Task(linear: entry.linear, part: index, name: entry.names[index], firstPanel: start / panel, rows: rows))
-                }
-            }
-        }
-        let failure = Mutex<(index: Int, error: CheckpointError)?>(nil)
-        compute.parallel(tasks.count) { index in
-            let task = tasks[index]
-            guard let rowBytes = checkpoint.storedType(task.name).map({ $0.blockBytes * (task.linear.inputs / $0.blockElements) }) else { return }
-            withUnsafeTemporaryAllocation(byteCount: rowBytes * task.rows.count, alignment: 64) { bytes in
-                do throws(CheckpointError) {
-                    try checkpoint.readStored(task.name, rows: task.rows, into: bytes)
-                    task.linear.pack(part: task.part, firstPanel: task.firstPanel, rows: UnsafeRawPointer(bytes.baseAddress!), count: task.rows.count, rowBytes: rowBytes)
-                } catch {
-                    failure.withLock { if index < $0?.index ?? .max { $0 = (index, error) } }
-                }
-            }
-        }
-        if let (_, error) = failure.withLock({ $0 }) { throw error }
+        let matrices = try StoredMatrices(StoredLoader(checkpoint), on: compute)
+        guard let head = matrices.head else { throw ModelError.noLanguageHead(architecture: checkpoint.config.architecture) }
+        (layers, embedding, self.head, finalNorm) = (matrices.layers, matrices.embedding, head, matrices.finalNorm)
+        rope = RotaryTable(checkpoint.config)
     }
 
     /// Bytes of matrices that a step reads.

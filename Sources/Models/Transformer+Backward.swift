@@ -17,15 +17,19 @@ extension Transformer {
         let trees = batch.trees.map { Transformer.attentionSegments(batch, $0) }.filter { !$0.isEmpty }
         let plan = AttentionPlan(segments: Transformer.attentionSegments(batch, batch.segments.indices))
         let rotation = rotation(batch.positions)
-        for index in layers.indices.reversed() {
+        // Below the first thing that trains nobody asks for a gradient.
+        let first = adapter?.firstLayer ?? 0
+        for index in layers.indices.reversed() where index >= first {
             let a = pending.layers[index]
             if recompute {
                 let unused = workspace.matrix("recomputed", rows: batch.tokenCount, columns: config.hiddenSize)
-                forward(index, a, rotation: rotation, plan: plan, into: unused)
+                forward(index, a, rotation: rotation, plan: plan, dropoutKeys: pending.dropoutKeys, into: unused)
+            } else if isFrozen {
+                leaveAttention(index, a, dropoutKeys: pending.dropoutKeys)
             }
-            backward(index, a, rotation: rotation, trees: trees, dx: dx)
+            backward(index, a, rotation: rotation, trees: trees, dropoutKeys: pending.dropoutKeys, isLast: isFrozen && index == first, dx: dx)
         }
-        scatterAddRows(dx, batch.tokens, into: self.gradient(layout.embedding), on: compute)
+        if let dEmbedding = self.gradient(layout.embedding) { scatterAddRows(dx, batch.tokens, into: dEmbedding, on: compute) }
     }
 
     /// dx as the products take it: itself, or rounded.
@@ -36,8 +40,24 @@ extension Transformer {
         return half
     }
 
+    /// The adapter's part in a product's backward, and ∂L/∂(W·x), which the base's takes.
+    private func adapterGradient(_ index: Int, _ product: Adapter.Product, _ dy: Operand, _ dropoutKeys: [UInt64]?) -> (AdaptedLinear.Gradient?, dz: Operand) {
+        guard let adapter, let linear = self.adapted(index, product) else { return (nil, dy) }
+        let gradient = linear.gradient(dy, mask: adapter.mask(dropoutKeys, linear), &workspace, on: compute)
+        return (gradient, gradient.dz)
+    }
+
+    /// ∂L/∂W of a product's weights and of its adapter, as far as they train.
+    private func accumulate(_ dy: Operand, _ x: Operand, _ block: ParameterLayout.Block, _ adapted: AdaptedLinear.Gradient?) {
+        if let dWeight = gradient(block) { accumulateWeightGradient(dy, x, into: dWeight, on: compute) }
+        adapted?.accumulate(x: x, &workspace)
+    }
+
     /// One decoder block's backward: turns `dx` from the gradient after the block into the one before it.
-    private func backward(_ index: Int, _ a: LayerActivations, rotation: Rotation, trees: [[AttentionSegment]], dx: Matrix) {
+    /// - Parameter isLast: Nobody needs the gradient before the block.
+    private func backward(
+        _ index: Int, _ a: LayerActivations, rotation: Rotation, trees: [[AttentionSegment]], dropoutKeys: [UInt64]?, isLast: Bool, dx: Matrix
+    ) {
         let (layer, rows, d) = (layers[index], dx.rows, config.hiddenSize)
         let normed = workspace.operand("normed", rows: rows, columns: d, precision: precision)
         let dNormed = workspace.matrix("dNormed", rows: rows, columns: d)
@@ -46,18 +66,24 @@ extension Transformer {
         // x += Wd · h, h = act(gate) ∘ up
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
         var dOutput = rounded(dx)
-        layer.packedDown.backwardInput(dOutput, on: compute) { gatedBackward($0, gateUp: a.gateUp, hidden: hidden, gate: config.gate, on: compute) }
-        accumulateWeightGradient(dOutput, hidden, into: gradient(blocks.down), on: compute)
+        var (adapted, dz) = adapterGradient(index, .down, dOutput, dropoutKeys)
+        layer.packedDown.backwardInput(dz, on: compute) {
+            adapted?.add(to: $0)
+            gatedBackward($0, gateUp: a.gateUp, hidden: hidden, gate: config.gate, on: compute)
+        }
+        accumulate(dOutput, hidden, blocks.down, adapted)
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
-        accumulateWeightGradient(a.gateUp, normed, into: gradient(blocks.gateUp), on: compute)
-        layer.packedGateUp.backwardInput(a.gateUp, into: Operand(dNormed), on: compute)
+        (adapted, dz) = adapterGradient(index, .gateUp, a.gateUp, dropoutKeys)
+        accumulate(a.gateUp, normed, blocks.gateUp, adapted)
+        backwardInput(layer.packedGateUp, dz, adapted, into: Operand(dNormed))
         rmsNormBackward(dNormed, x: a.middle, weight: layer.postNorm, inverse: a.inverse2, addingTo: dx, dWeight: gradient(blocks.postNorm), on: compute)
 
         // x += Wo · attention
         let dAttended = workspace.operand("dAttended", rows: rows, columns: attentionWidth, precision: precision)
         dOutput = rounded(dx)
-        accumulateWeightGradient(dOutput, a.attended, into: gradient(blocks.output), on: compute)
-        layer.packedOutput.backwardInput(dOutput, into: dAttended, on: compute)
+        (adapted, dz) = adapterGradient(index, .output, dOutput, dropoutKeys)
+        accumulate(dOutput, a.attended, blocks.output, adapted)
+        backwardInput(layer.packedOutput, dz, adapted, into: dAttended)
         let dQueryKeyValue = workspace.matrix("dQkv", rows: rows, columns: attentionWidth + 2 * keyValueWidth)
         clear(dQueryKeyValue.columns(attentionWidth..<attentionWidth + 2 * keyValueWidth), on: compute)
         let (q, k, v) = split(a.queryKeyValue)
@@ -68,8 +94,16 @@ extension Transformer {
         let dHeads = precision == .bf16 ? a.queryKeyValue : Operand(dQueryKeyValue)
         rotation.invert(dQueryKeyValue, into: dHeads, on: compute)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        accumulateWeightGradient(dHeads, normed, into: gradient(blocks.queryKeyValue), on: compute)
-        layer.packedQueryKeyValue.backwardInput(dHeads, into: Operand(dNormed), on: compute)
+        (adapted, dz) = adapterGradient(index, .queryKeyValue, dHeads, dropoutKeys)
+        accumulate(dHeads, normed, blocks.queryKeyValue, adapted)
+        guard !isLast else { return }
+        backwardInput(layer.packedQueryKeyValue, dz, adapted, into: Operand(dNormed))
         rmsNormBackward(dNormed, x: a.input, weight: layer.inputNorm, inverse: a.inverse1, addingTo: dx, dWeight: gradient(blocks.inputNorm), on: compute)
+    }
+
+    /// dx = dy·W with the adapter's share.
+    private func backwardInput(_ linear: PackedLinear, _ dy: Operand, _ adapted: AdaptedLinear.Gradient?, into dx: Operand) {
+        guard let adapted else { return linear.backwardInput(dy, into: dx, on: compute) }
+        linear.backwardInput(dy, into: dx, on: compute) { adapted.add(to: $0) }
     }
 }

@@ -75,7 +75,7 @@ extension Transformer {
         let rotation = rotation(pack.positions)
         let d = config.hiddenSize
         var x = workspace.matrix("x0", rows: pack.tokens.count, columns: d)
-        gatherRows(embedding, pack.tokens, into: x, on: compute)
+        embed(pack.tokens, into: x)
         for index in layers.indices {
             let a = activations(-1, rows: pack.tokens.count, input: x)
             x = workspace.matrix("x\((index + 1) % 2)", rows: pack.tokens.count, columns: d)

@@ -25,8 +25,9 @@ extension Transformer {
 
     /// Activations of one layer under names of its own, or under shared names when nothing is kept.
     func activations(_ slot: Int, rows: Int, input: Matrix) -> LayerActivations {
+        // Frozen weights leave time for one small product more: `middle` is computed again in the backward, and needs a place only there.
         let m = workspace.operands("layer \(slot)", [
-            (rows, config.hiddenSize, .fp32), (1, rows, .fp32), (1, rows, .fp32), (config.heads, rows, .fp32),
+            (isFrozen ? 0 : rows, config.hiddenSize, .fp32), (1, rows, .fp32), (1, rows, .fp32), (config.heads, rows, .fp32),
             (rows, attentionWidth + 2 * keyValueWidth, precision), (rows, attentionWidth, precision), (rows, 2 * config.intermediateSize, precision),
         ])
         func fp32(_ i: Int) -> Matrix {
@@ -34,7 +35,7 @@ extension Transformer {
             return matrix
         }
         return LayerActivations(
-            input: input, middle: fp32(0), inverse1: fp32(1), inverse2: fp32(2), queryKeyValue: m[4], attended: m[5], logSumExp: fp32(3), gateUp: m[6])
+            input: input, middle: isFrozen ? workspace.matrix("middle", rows: rows, columns: config.hiddenSize) : fp32(0), inverse1: fp32(1), inverse2: fp32(2), queryKeyValue: m[4], attended: m[5], logSumExp: fp32(3), gateUp: m[6])
     }
 
     func rotation(_ positions: [Int32]) -> Rotation {
@@ -49,23 +50,49 @@ extension Transformer {
     }
 
     /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.
-    func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, into output: Matrix) {
+    /// - Parameter dropoutKeys: Of the adapter's dropout, one a row; nil: nothing is dropped.
+    func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, dropoutKeys: [UInt64]? = nil, into output: Matrix) {
         let (layer, rows) = (layers[index], a.input.rows)
         let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) { rotation.apply($0, on: compute) }
+        var adapted = term(index, .queryKeyValue, normed, dropoutKeys)
+        layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) {
+            adapted?.add(to: $0)
+            rotation.apply($0, on: compute)
+        }
         let q: Operand
         var (k, v): (Operand, Operand)
         (q, k, v) = split(a.queryKeyValue)
         (k, v) = plan.keys(k, v, layer: index, workspace: &workspace, on: compute)
         attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
-        layer.packedOutput.forward(a.attended, on: compute) { add($0, to: a.input, into: a.middle, on: compute) }
+        leaveAttention(index, a, dropoutKeys: dropoutKeys)
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
+        adapted = term(index, .gateUp, normed, dropoutKeys)
         layer.packedGateUp.forward(normed, into: a.gateUp, pieces: PackedLinear.Pieces(columns: 256, parts: 2), on: compute) {
+            adapted?.add(to: $0)
             gated($0, into: hidden, gate: config.gate, on: compute)
         }
-        layer.packedDown.forward(hidden, on: compute) { add($0, to: a.middle, into: output, on: compute) }
+        adapted = term(index, .down, hidden, dropoutKeys)
+        layer.packedDown.forward(hidden, on: compute) {
+            adapted?.add(to: $0)
+            add($0, to: a.middle, into: output, on: compute)
+        }
+    }
+
+    /// The adapter's part in a product's forward, if it has one.
+    private func term(_ index: Int, _ product: Adapter.Product, _ x: Operand, _ dropoutKeys: [UInt64]?) -> AdaptedLinear.Term? {
+        guard let adapter, let linear = adapted(index, product) else { return nil }
+        return linear.term(x, mask: adapter.mask(dropoutKeys, linear), &workspace, on: compute)
+    }
+
+    /// The residual stream after attention: `a.middle` from `a.input` and `a.attended`.
+    func leaveAttention(_ index: Int, _ a: LayerActivations, dropoutKeys: [UInt64]?) {
+        let adapted = term(index, .output, a.attended, dropoutKeys)
+        layers[index].packedOutput.forward(a.attended, on: compute) {
+            adapted?.add(to: $0)
+            add($0, to: a.input, into: a.middle, on: compute)
+        }
     }
 
     func split(_ qkv: Operand) -> (q: Operand, k: Operand, v: Operand) {
@@ -76,9 +103,11 @@ extension Transformer {
     public func logProbs(of batch: SegmentTree) throws -> TokenScores {
         precondition(gradients.count > 0, "this model was opened without gradients: use scores(of:)")
         pending = nil
-        let (kept, final) = try run(batch, keeps: true)
+        let keys = adapter?.rowKeys(batch)
+        let (kept, final) = try run(batch, keeps: true, dropoutKeys: keys)
         let (scores, logSumExp) = try score(batch, final, keeps: true)
-        pending = PendingBackward(batch: batch, layers: kept, final: final, logProbs: scores.logProbs.values, logSumExp: logSumExp)
+        pending = PendingBackward(
+            batch: batch, layers: kept, final: final, logProbs: scores.logProbs.values, logSumExp: logSumExp, dropoutKeys: keys)
         return scores
     }
 
@@ -88,7 +117,7 @@ extension Transformer {
     }
 
     /// The residual stream after the last layer, and what the backward needs if it `keeps` it.
-    func run(_ batch: SegmentTree, keeps: Bool) throws -> (kept: [LayerActivations], final: Matrix) {
+    func run(_ batch: SegmentTree, keeps: Bool, dropoutKeys: [UInt64]? = nil) throws -> (kept: [LayerActivations], final: Matrix) {
         try check(batch.tokens, batch.positions)
         reserveRotations(batch.positions)
         let (rows, d) = (batch.tokenCount, config.hiddenSize)
@@ -96,12 +125,12 @@ extension Transformer {
         var kept: [LayerActivations] = []
         let rotation = rotation(batch.positions)
         var x = workspace.matrix("x0", rows: rows, columns: d)
-        gatherRows(embedding, batch.tokens, into: x, on: compute)
+        embed(batch.tokens, into: x)
         for index in layers.indices {
             let a = activations(keeps && !recompute ? index : -1, rows: rows, input: x)
             // Kept inputs have a place each; otherwise two take turns.
             x = workspace.matrix(keeps ? "x\(index + 1)" : "x\((index + 1) % 2)", rows: rows, columns: d)
-            forward(index, a, rotation: rotation, plan: plan, into: x)
+            forward(index, a, rotation: rotation, plan: plan, dropoutKeys: dropoutKeys, into: x)
             if keeps { kept.append(a) }
         }
         return (kept, x)

@@ -8,7 +8,7 @@ extension Transformer {
     /// Bytes of logits' exponentials that wait for the backward at most; beyond them logits are computed a second time.
     static let keptLogitBytes = 256 << 20
 
-    /// How many scored rows' exponentials wait: whole chunks of rows, none where activations are recomputed to save memory.
+    /// How many scored rows' exponentials wait: whole chunks of rows, none where memory is to be saved: where activations are recomputed, or an adapter trains.
     static func keptHeadRows(_ scored: Int, vocabulary: Int, precision: Precision, recompute: Bool) -> Int {
         if recompute { return 0 }
         let fitting = keptLogitBytes / (vocabulary * (precision == .bf16 ? 2 : 4))
@@ -45,7 +45,7 @@ extension Transformer {
     }
 
     private func keptHeadRows(_ batch: SegmentTree) -> Int {
-        Transformer.keptHeadRows(batch.scoredTokenCount, vocabulary: config.vocabularySize, precision: precision, recompute: recompute)
+        Transformer.keptHeadRows(batch.scoredTokenCount, vocabulary: config.vocabularySize, precision: precision, recompute: recompute || isFrozen)
     }
 
     /// The language head of a model that has one.
@@ -109,7 +109,7 @@ extension Transformer {
                     }
                     backward.apply(to: dLogits, tops: tops, first: block.lowerBound, on: compute)
                     head.backwardInput(dLogits, outputs: block, into: Operand(dNormed.rows(chunk)), accumulate: block.lowerBound > 0, on: compute)
-                    accumulateWeightGradient(dLogits, normed.rows(chunk), into: dHead.rows(block), on: compute)
+                    if let dHead { accumulateWeightGradient(dLogits, normed.rows(chunk), into: dHead.rows(block), on: compute) }
                 }
             }
             let dRaw = workspace.matrix("head.dRaw", rows: rows, columns: d)

@@ -23,13 +23,13 @@ extension Transformer {
 
     /// Backward of `readOut`: adds to the score head's and final norm's gradients and to `dx` `[T, d]`.
     func readoutBackward(_ pending: PendingBackward, _ gradient: [Double], addingTo dx: Matrix) {
-        guard let scoreHead, let block = layout.score else { preconditionFailure("read-outs of a model without a score head") }
+        guard let scoreHead, let dHead = scoreGradient else { preconditionFailure("read-outs of a model without a score head") }
         let (points, d) = (pending.batch.readoutPoints.count, config.hiddenSize)
         let (raw, normed, inverse) = pointStates(pending.batch, pending.final)
         let dOutputs = workspace.matrix("readout.outputs", rows: points, columns: scoreHead.rows)
         for (i, value) in gradient.enumerated() { dOutputs.pointer[i] = Float(value) }
         let dNormed = workspace.matrix("readout.dNormed", rows: points, columns: d)
-        scoreRowsBackward(dOutputs, x: normed, weight: scoreHead, into: dNormed, addingTo: self.gradient(block), on: compute)
+        scoreRowsBackward(dOutputs, x: normed, weight: scoreHead, into: dNormed, addingTo: dHead, on: compute)
         let dRaw = workspace.matrix("readout.dRaw", rows: points, columns: d)
         clear(dRaw, on: compute)
         rmsNormBackward(dNormed, x: raw, weight: finalNorm, inverse: inverse, addingTo: dRaw, dWeight: self.gradient(layout.finalNorm), on: compute)

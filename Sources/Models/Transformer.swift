@@ -18,19 +18,26 @@ public final class Transformer: TrainablePolicy {
     public let precision: Precision
     /// Whether activations are dropped after a layer's forward and computed again in its backward.
     public let recompute: Bool
+    /// All of the model's, or the adapter's alone where the model is frozen.
     public private(set) var parameters: [ParameterInfo] = []
     public let weights: FloatBuffer
     /// Empty when the model does not train.
     public let gradients: FloatBuffer
 
     let layers: [Layer]
+    /// Empty where the model is frozen: `storedEmbedding` then has the rows.
     let embedding: Matrix
+    let storedEmbedding: StoredLinear?
     let finalNorm: Matrix
     /// The language head; nil for a model that only scores.
     let head: PackedLinear?
     let headWeight: Matrix?
-    /// The score head `[outputs, d]`, multiplied in fp32 whatever the precision.
+    /// The score head `[outputs, d]`, multiplied in fp32 whatever the precision; it trains also where the model is frozen.
     let scoreHead: Matrix?
+    /// What trains where the model itself is frozen.
+    let adapter: Adapter?
+    /// Whether the adapter takes part: without it the model is its own reference.
+    var adapterIsOn = true
     private(set) var rope: RotaryTable
     var workspace = Workspace()
     /// What the last `logProbs` left for `backward`.
@@ -85,6 +92,7 @@ public final class Transformer: TrainablePolicy {
             Matrix(buffer: weights, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
         }
         embedding = matrix(layout.embedding)
+        (storedEmbedding, adapter) = (nil, nil)
         finalNorm = matrix(layout.finalNorm)
         headWeight = layout.head.map(matrix)
         head = layout.head.map { PackedLinear(outputs: $0.rows, inputs: $0.columns, precision: precision, forwardOnly: !trains) }
@@ -93,6 +101,41 @@ public final class Transformer: TrainablePolicy {
         rope = RotaryTable(config)
         try Transformer.load(parameters, into: weights, on: compute, fill)
         weightsChanged()
+    }
+
+    /// A frozen model, its weights in the blocks that `loader` makes of them, with an adapter that trains, and with it a score head.
+    /// - Parameters:
+    ///   - adapter: nil: nothing trains.
+    ///   - seed: Of the adapter's first weights and of its dropout.
+    ///   - fillHead: Writes the score head.
+    init(
+        frozen loader: StoredLoader, config: ModelConfig, adapter adapterConfig: AdapterConfig?, seed: UInt64, compute: Compute, precision: Precision, trains: Bool,
+        recompute: Bool, fillHead: (ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void
+    ) throws {
+        try Transformer.check(config)
+        (self.config, self.compute, self.precision, self.recompute) = (config, compute, precision, recompute)
+        layout = ParameterLayout(config)
+        let stored = try StoredMatrices(loader, config: config, on: compute)
+        (embedding, storedEmbedding, finalNorm) = (Matrix(rows: 0, columns: config.hiddenSize), stored.embedding, stored.finalNorm)
+        (head, headWeight) = (stored.head.map { PackedLinear($0, precision: precision) }, nil)
+        let layers = zip(layout.layers, stored.layers).map { Layer($0, frozen: $1, precision: precision) }
+        self.layers = layers
+        rope = RotaryTable(config)
+        let adapter = try adapterConfig.map { adapterConfig in
+            try Adapter(adapterConfig, model: config, base: { layers[$0].linear($1) }, seed: seed, precision: precision, trains: trains, on: compute)
+        }
+        self.adapter = adapter
+        (parameters, weights) = (adapter?.parameters ?? [], adapter?.weights ?? FloatBuffer(count: 0))
+        gradients = adapter?.gradients ?? FloatBuffer(count: 0)
+        scoreHead = adapter?.scoreHead(adapter?.weights) ?? layout.score.map { Matrix(rows: $0.rows, columns: $0.columns) }
+        guard let scoreHead else { return }
+        var row = 0
+        for (name, outputs) in config.scoreHeads {
+            let own = scoreHead.rows(row..<row + outputs)
+            let info = ParameterInfo(name: name, shape: [outputs, own.columns], offset: 0, count: outputs * own.columns, decays: true)
+            try fillHead(info, UnsafeMutableBufferPointer(start: own.pointer, count: info.count))
+            row += outputs
+        }
     }
 
     /// Fills every parameter, several at a time; the first failure in checkpoint order is the one reported.
@@ -114,12 +157,17 @@ public final class Transformer: TrainablePolicy {
 
     /// Packs the weights for the matrix units: once after every update.
     public func weightsChanged() {
+        guard storedEmbedding == nil else {
+            adapter?.weightsChanged(on: compute)
+            return
+        }
         for layer in layers { layer.pack(on: compute) }
         if let head, let headWeight { head.pack(headWeight, on: compute) }
     }
 
     /// Weights are packed as soon as they have changed, a few rows at a time.
     public func changeWeights(on compute: Compute, _ change: (_ piece: Range<Int>, _ decays: Bool) -> Void) {
+        guard storedEmbedding == nil else { return changePieces(on: compute, change) }
         func norm(_ block: ParameterLayout.Block) { change(block.offset..<block.offset + block.columns, false) }
         func matrix(_ block: ParameterLayout.Block, _ rows: Range<Int>) {
             change(block.offset + rows.lowerBound * block.columns..<block.offset + rows.upperBound * block.columns, true)
@@ -127,10 +175,7 @@ public final class Transformer: TrainablePolicy {
         for layer in layers {
             norm(layer.blocks.inputNorm)
             norm(layer.blocks.postNorm)
-            layer.packedQueryKeyValue.pack(layer.queryKeyValue, on: compute) { matrix(layer.blocks.queryKeyValue, $0) }
-            layer.packedOutput.pack(layer.output, on: compute) { matrix(layer.blocks.output, $0) }
-            layer.packedGateUp.pack(layer.gateUp, on: compute) { matrix(layer.blocks.gateUp, $0) }
-            layer.packedDown.pack(layer.down, on: compute) { matrix(layer.blocks.down, $0) }
+            layer.pack(on: compute, afterChanging: matrix)
         }
         norm(layout.finalNorm)
         if let score = layout.score { for row in 0..<score.rows { matrix(score, row..<row + 1) } }
@@ -141,8 +186,12 @@ public final class Transformer: TrainablePolicy {
         }
     }
 
-    func gradient(_ block: ParameterLayout.Block) -> Matrix {
-        Matrix(buffer: gradients, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
+    /// ∂L/∂W of the score head.
+    var scoreGradient: Matrix? { adapter?.scoreHead(gradients) ?? layout.score.flatMap { gradient($0) } }
+
+    /// ∂L/∂W of a block of the model's own weights; nil where they are frozen.
+    func gradient(_ block: ParameterLayout.Block) -> Matrix? {
+        storedEmbedding != nil ? nil : Matrix(buffer: gradients, offset: block.offset, rows: block.rows, columns: block.columns, stride: block.columns)
     }
 
     func reserveRotations(_ positions: [Int32]) {
@@ -191,18 +240,16 @@ public enum ModelError: Error, Equatable, CustomStringConvertible {
 
 /// One decoder block's weights.
 struct Layer {
-    let inputNorm, queryKeyValue, output, postNorm, gateUp, down: Matrix
+    let inputNorm, postNorm: Matrix
     let blocks: ParameterLayout.LayerBlocks
     let packedQueryKeyValue, packedOutput, packedGateUp, packedDown: PackedLinear
+    /// What is packed, by product; none of a frozen model.
+    private let matrices: [(packed: PackedLinear, weight: Matrix, block: ParameterLayout.Block)]
 
     init(_ blocks: ParameterLayout.LayerBlocks, matrix: (ParameterLayout.Block) -> Matrix, precision: Precision, forwardOnly: Bool) {
         self.blocks = blocks
         inputNorm = matrix(blocks.inputNorm)
-        queryKeyValue = matrix(blocks.queryKeyValue)
-        output = matrix(blocks.output)
         postNorm = matrix(blocks.postNorm)
-        gateUp = matrix(blocks.gateUp)
-        down = matrix(blocks.down)
         func packed(_ block: ParameterLayout.Block) -> PackedLinear {
             PackedLinear(outputs: block.rows, inputs: block.columns, precision: precision, forwardOnly: forwardOnly)
         }
@@ -210,12 +257,31 @@ struct Layer {
         packedOutput = packed(blocks.output)
         packedGateUp = packed(blocks.gateUp)
         packedDown = packed(blocks.down)
+        matrices = [
+            (packedQueryKeyValue, matrix(blocks.queryKeyValue), blocks.queryKeyValue), (packedOutput, matrix(blocks.output), blocks.output),
+            (packedGateUp, matrix(blocks.gateUp), blocks.gateUp), (packedDown, matrix(blocks.down), blocks.down),
+        ]
     }
 
-    func pack(on compute: Compute) {
-        packedQueryKeyValue.pack(queryKeyValue, on: compute)
-        packedOutput.pack(output, on: compute)
-        packedGateUp.pack(gateUp, on: compute)
-        packedDown.pack(down, on: compute)
+    init(_ blocks: ParameterLayout.LayerBlocks, frozen stored: StoredMatrices.Layer, precision: Precision) {
+        self.blocks = blocks
+        (inputNorm, postNorm, matrices) = (stored.inputNorm, stored.postNorm, [])
+        packedQueryKeyValue = PackedLinear(stored.queryKeyValue, precision: precision)
+        packedOutput = PackedLinear(stored.output, precision: precision)
+        packedGateUp = PackedLinear(stored.gateUp, precision: precision)
+        packedDown = PackedLinear(stored.down, precision: precision)
+    }
+
+    func linear(_ product: Adapter.Product) -> PackedLinear {
+        switch product {
+        case .queryKeyValue: packedQueryKeyValue
+        case .output: packedOutput
+        case .gateUp: packedGateUp
+        case .down: packedDown
+        }
+    }
+
+    func pack(on compute: Compute, afterChanging change: (ParameterLayout.Block, Range<Int>) -> Void = { _, _ in }) {
+        for entry in matrices { entry.packed.pack(entry.weight, on: compute) { change(entry.block, $0) } }
     }
 }

@@ -62,4 +62,6 @@ struct PendingBackward {
     let final: Matrix
     /// Of each scored token, and of its distribution, in nats.
     let logProbs, logSumExp: [Double]
+    /// Of the adapter's dropout; nil without.
+    let dropoutKeys: [UInt64]?
 }

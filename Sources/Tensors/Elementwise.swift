@@ -58,13 +58,13 @@ public func rmsNorm(_ x: Matrix, weight: Matrix, into y: Operand, inverse: Matri
 }
 
 /// Backward of `rmsNorm`: adds to `dx` [rows, d] and to `dWeight` [1, d].
-/// With g = dy ∘ w: dx += r·g − x·r³·mean(g ∘ x); dw += Σ dy ∘ x·r.
+/// With g = dy ∘ w: dx += r·g − x·r³·mean(g ∘ x); dw += Σ dy ∘ x·r, unless the weight is frozen (nil).
 public func rmsNormBackward(
-    _ dy: Matrix, x: Matrix, weight: Matrix, inverse: Matrix, addingTo dx: Matrix, dWeight: Matrix, on compute: Compute
+    _ dy: Matrix, x: Matrix, weight: Matrix, inverse: Matrix, addingTo dx: Matrix, dWeight: Matrix?, on compute: Compute
 ) {
     compute.phase(.norms) {
-        precondition(dy.rows == x.rows && dx.rows == x.rows && dWeight.columns == x.columns,
-            "dy [\(dy.rows), \(dy.columns)], x [\(x.rows), \(x.columns)], dWeight \(dWeight.columns)")
+        precondition(dy.rows == x.rows && dx.rows == x.rows && dWeight?.columns ?? x.columns == x.columns,
+            "dy [\(dy.rows), \(dy.columns)], x [\(x.rows), \(x.columns)], dWeight \(dWeight?.columns ?? 0)")
         let table = compute.path.elementwise
         let size = 256  // rows per partial sum of dw
         let blocks = (x.rows + size - 1) / size
@@ -74,6 +74,7 @@ public func rmsNormBackward(
                 weight.pointer, inverse.pointer + r.lowerBound, dx.pointer + r.lowerBound * dx.stride, dx.stride,
                 partial.pointer + r.lowerBound / size * partial.stride, Int32(r.count), Int32(x.columns))
         }
+        guard let dWeight else { return }
         for block in 0..<blocks { table.pointee.add(partial.pointer + block * partial.stride, dWeight.pointer, x.columns) }
     }
 }

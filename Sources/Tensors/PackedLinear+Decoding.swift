@@ -6,6 +6,8 @@ extension PackedLinear {
     /// What few rows cost is reading the weights: panels are shared out evenly, whatever their number.
     /// - Parameter operand: Room for x as the product takes it; what it held is gone.
     public func decode(_ x: Matrix, into y: Matrix, accumulate: Bool = false, operand: FloatBuffer, on compute: Compute) {
+        // Few rows take blocks as they are: making panels of them would cost more than the product.
+        if let stored { return stored.forward(x, into: y, accumulate: accumulate, on: compute) }
         guard let panels = outputPanels else { return forward(x, into: y, accumulate: accumulate, on: compute) }
         precondition(x.columns == inputs && y.columns == outputs && x.rows == y.rows, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)] for [\(outputs), \(inputs)]")
         compute.phase(.products) {

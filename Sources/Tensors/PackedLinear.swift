@@ -13,6 +13,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     public let precision: Precision
     private let forwardOnly: Bool
     private var weight: Matrix?
+    /// Frozen weights in a file's blocks, in place of `weight` and panels of their own.
+    let stored: StoredLinear?
     /// bf16 in the memory of floats: panels of 32 outputs, and panels of 32 inputs.
     private var byOutput: FloatBuffer?
     private var byInput: FloatBuffer?
@@ -22,6 +24,14 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         self.inputs = inputs
         self.precision = precision
         self.forwardOnly = forwardOnly
+        stored = nil
+    }
+
+    /// Frozen weights that stay in their blocks: the panels of a product are made as it needs them, a few at a time.
+    ///
+    /// Results are, to the bit, those of the dequantised weights packed whole.
+    public init(_ stored: StoredLinear, precision: Precision) {
+        (outputs, inputs, self.precision, self.stored, forwardOnly) = (stored.outputs, stored.inputs, precision, stored, false)
     }
 
     /// The bf16 panels of 32 outputs, `[inputs/2][32][2]` each; nil under fp32.
@@ -40,7 +50,8 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     /// Calls `change` for every few rows of the weights, several at a time, and packs them while they are in the cache.
     public func pack(_ weight: Matrix, on compute: Compute, afterChanging change: (Range<Int>) -> Void) {
         precondition(weight.rows == outputs && weight.columns == inputs, "weight [\(weight.rows), \(weight.columns)] for [\(outputs), \(inputs)]")
-        self.weight = weight
+        // Packed weights need not stay.
+        self.weight = precision == .fp32 ? weight : nil
         if precision == .bf16 && byOutput == nil {
             byOutput = FloatBuffer(count: paddedOutputs * paddedInputs / 2)
             byInput = forwardOnly ? nil : FloatBuffer(count: paddedOutputs * paddedInputs / 2)
@@ -124,7 +135,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     }
 
     /// Which of the layer's two products, for which outputs.
-    private enum Product {
+    enum Product {
         case forward(Range<Int>)
         case inputGradient(Range<Int>)
     }
@@ -140,7 +151,6 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
 
     /// - Parameter pieces: nil: nobody wants them.
     private func run(_ product: Product, _ x: Operand, into y: Operand?, accumulate: Bool, _ pieces: Pieces?, _ compute: Compute, _ epilogue: (Piece) -> Void) {
-        guard let weight else { preconditionFailure("a product before pack") }
         precondition(x.precision == precision, "\(x.precision) rows for a layer of \(precision)")
         let (n, k, range): (Int, Int, Range<Int>) =
             switch product {
@@ -151,8 +161,9 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
             "x [\(x.rows), \(x.columns)], outputs \(range) of [\(outputs), \(inputs)]")
         precondition(y.map { $0.rows == x.rows && $0.columns == n } ?? true, "y [\(y?.rows ?? 0), \(y?.columns ?? 0)] for [\(x.rows), \(n)]")
         guard x.rows > 0 else { return }
+        if let stored { return waves(product, stored, x, n, k, into: y, accumulate: accumulate, pieces, compute, epilogue) }
         if let target = y?.matrix {  // results have a place of their own
-            whole(product, weight, x, n, target, accumulate, compute)
+            whole(product, x, n, target, accumulate, compute)
             if let pieces { cut(target.pointer, target.stride, x.rows, n, pieces, compute, epilogue) }
             return
         }
@@ -164,7 +175,7 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         }
         compute.withScratchBuffer(x.rows * n) { buffer in
             let target = Matrix(buffer: buffer, offset: 0, rows: x.rows, columns: n, stride: n)
-            whole(product, weight, x, n, target, false, compute)
+            whole(product, x, n, target, false, compute)
             if let pieces { cut(target.pointer, n, x.rows, n, pieces, compute, epilogue) }
             if let y { convert(target, into: y, on: compute) }
         }
@@ -224,8 +235,9 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
     }
 
     /// The product into fp32 rows that have a place of their own.
-    private func whole(_ product: Product, _ weight: Matrix, _ x: Operand, _ n: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
+    private func whole(_ product: Product, _ x: Operand, _ n: Int, _ y: Matrix, _ accumulate: Bool, _ compute: Compute) {
         guard let rows = x.matrix else { return halfProduct(product, x, n, y, accumulate, compute) }
+        guard let weight else { preconditionFailure("a product before pack") }
         switch product {
         case let .forward(range):
             let w = weight.rows(range)

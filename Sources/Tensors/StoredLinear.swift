@@ -78,6 +78,24 @@ public final class StoredLinear: @unchecked Sendable {  // panels are written be
         align_panel_row(Int32(part.type), address(part), Int32(part.panels), Int32(index - part.rows.lowerBound), Int32(inputs), destination)
     }
 
+    /// Weights of 32 outputs from `output` on (zero beyond the last) and of some inputs from a multiple of 32 on, as `[inputs.count][32]`.
+    func expand(output: Int, inputs range: Range<Int>, into destination: UnsafeMutablePointer<Float>, _ kernels: UnsafePointer<align_stored>) {
+        if let part = parts.first(where: { $0.rows.contains(output) }), (output - part.rows.lowerBound) % Self.panel == 0,
+            part.rows.upperBound >= min(outputs, output + Self.panel) {
+            let index = (output - part.rows.lowerBound) / Self.panel
+            return kernels.pointee.expand(
+                Int32(part.type), address(part), Int32(part.panels), Int32(index), Int32(inputs), Int32(range.lowerBound), Int32(range.count), destination)
+        }
+        // Outputs of several parts, or not from a panel's start on: row by row.
+        destination.update(repeating: 0, count: range.count * Self.panel)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: inputs) { weights in
+            for lane in 0..<max(0, min(Self.panel, outputs - output)) {
+                row(output + lane, into: weights.baseAddress!)
+                for i in range { destination[(i - range.lowerBound) * Self.panel + lane] = weights[i] }
+            }
+        }
+    }
+
     /// y (+)= x·Wᵀ; x `[rows, inputs]`, y `[rows, outputs]`. A row's bits depend on neither its neighbours nor the threads.
     public func forward(_ x: Matrix, into y: Matrix, accumulate: Bool = false, on compute: Compute) {
         precondition(x.columns == inputs && y.columns == outputs && x.rows == y.rows, "x [\(x.rows), \(x.columns)], y [\(y.rows), \(y.columns)] for [\(outputs), \(inputs)]")

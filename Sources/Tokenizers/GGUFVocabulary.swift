@@ -47,6 +47,13 @@ extension TokenizerDefinition {
         (["tekken"], [words(.o200k(digits: 1, contractions: false))]),
     ]
 
+    /// The first name of `tokenizer.ggml.pre` that stands for a definition's steps; nil if none does.
+    static func ggufName(of definition: TokenizerDefinition) -> String? {
+        preTokenizers.first { $0.steps == definition.preTokenizers }?.names.first { name in
+            name.contains("qwen2") == (definition.normalizers == [.nfc])
+        }
+    }
+
     init(vocabulary: GGUFVocabulary, file: String) throws(TokenizerError) {
         let count = vocabulary.tokens.count
         guard count > 0 && count <= TokenizerDefinition.idLimit else {

@@ -73,19 +73,36 @@ public struct Metrics: Sendable, Equatable {
         public var sum: Double, count: Double
         public var mean: Double { count == 0 ? 0 : sum / count }
     }
+    /// The least or the greatest value seen, for metrics that are no means.
+    public struct Extreme: Sendable, Equatable {
+        public var value: Double, isLeast: Bool
+    }
     public private(set) var sums: [String: Sum] = [:]
+    public private(set) var extremes: [String: Extreme] = [:]
     public init() {}
 
     public mutating func record(_ name: String, sum: Double, count: Double) {
         let old = sums[name] ?? Sum(sum: 0, count: 0)
         sums[name] = Sum(sum: old.sum + sum, count: old.count + count)
     }
+    public mutating func record(_ name: String, least value: Double) { record(name, Extreme(value: value, isLeast: true)) }
+    public mutating func record(_ name: String, greatest value: Double) { record(name, Extreme(value: value, isLeast: false)) }
+    private mutating func record(_ name: String, _ new: Extreme) {
+        let old = extremes[name]?.value ?? new.value
+        extremes[name] = Extreme(value: new.isLeast ? min(old, new.value) : max(old, new.value), isLeast: new.isLeast)
+    }
     public mutating func add(_ other: Metrics) {
         for (name, entry) in other.sums { record(name, sum: entry.sum, count: entry.count) }
+        for (name, entry) in other.extremes { record(name, entry) }
     }
-    public subscript(name: String) -> Double? { sums[name]?.mean }
-    /// The means, in the order of their names.
-    public var means: [(name: String, value: Double)] { sums.keys.sorted().map { ($0, sums[$0]?.mean ?? 0) } }
+    /// Takes out the metrics whose names fit.
+    public mutating func remove(where isOut: (String) -> Bool) {
+        sums = sums.filter { !isOut($0.key) }
+        extremes = extremes.filter { !isOut($0.key) }
+    }
+    public subscript(name: String) -> Double? { sums[name]?.mean ?? extremes[name]?.value }
+    /// The values, in the order of their names.
+    public var means: [(name: String, value: Double)] { (Array(sums.keys) + Array(extremes.keys)).sorted().map { ($0, self[$0] ?? 0) } }
 }
 
 /// A loss that cannot be computed.

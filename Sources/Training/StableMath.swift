@@ -12,3 +12,9 @@ import Foundation
 
 /// log(1 − e^a) for a < 0, by the branch that loses nothing (Mächler 2012).
 @inlinable public func log1mexp(_ a: Double) -> Double { a > -0.6931471805599453 ? log(-expm1(a)) : log1p(-exp(a)) }
+
+/// log Σ exp(z), with the greatest term taken out: finite wherever the terms are. −∞ of none.
+public func logSumExp(_ z: [Double]) -> Double {
+    guard let top = z.max(), top.isFinite else { return z.max() ?? -.infinity }
+    return top + log(z.reduce(0) { $0 + exp($1 - top) })
+}

@@ -87,7 +87,7 @@ struct KilledFolder {
         }
         let (one, another) = (try record(a)["outcome"], try record(b)["outcome"])
         if one != another { found.append("outcome: \(one?.text() ?? "absent") and \(another?.text() ?? "absent")") }
-        if !mine.keys.contains("model/model.safetensors") { found.append("\(a) has no model") }
+        if !mine.keys.contains(where: { $0.hasPrefix("model/") && $0.hasSuffix("model.safetensors") }) { found.append("\(a) has no model") }
         return found
     }
 }

@@ -78,7 +78,7 @@ import Testing
         let written = config.json(dtype: "BF16")
         #expect(written["torch_dtype"]?.string == "bfloat16" && written["tie_word_embeddings"]?.bool == true && written["my_note"]?.string == "kept")
         #expect(written["max_position_embeddings"]?.int == 64)
-        config.architecture = "LlamaForSequenceClassification"
+        config = config.scoring()
         #expect(config.json(dtype: "F32")["id2label"] == ["0": "LABEL_0"])
         #expect(config.requiredTensors().last?.name == "score.weight")
     }

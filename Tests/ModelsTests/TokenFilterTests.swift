@@ -44,7 +44,8 @@ import Testing
     @Test("penalties and what is forbidden") func penalties() throws {
         // Negative logits are multiplied: ½ becomes ¼, relative to ¼, ⅛, ⅛.
         let repeated = try kept(prompt: [0, 0], { $0.repetitionPenalty = 2 })
-        #expect(near(repeated, [0, 1, 2, 3], [1.0 / 3, 1.0 / 3, 1.0 / 6, 1.0 / 6]), "\(repeated.probabilities)")
+        let thirds: [Double] = [1.0 / 3, 1.0 / 3, 1.0 / 6, 1.0 / 6]
+        #expect(near(repeated, [0, 1, 2, 3], thirds), "\(repeated.probabilities)")
         // The prompt does not count; token 0 is there twice, 1 once.
         let two = log(2.0)
         let frequent = try kept(prompt: [2], completion: [0, 1, 0], { ($0.frequencyPenalty, $0.presencePenalty) = (two / 2, two / 2) })

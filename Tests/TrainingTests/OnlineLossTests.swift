@@ -23,7 +23,7 @@ import Testing
     }
     static let step = StepTotals(pairs: 5, tokens: 13)
 
-    private func check(_ name: String, _ objective: some Objective<PolicyLogProbs>, _ inputs: PolicyLogProbs) throws {
+    private func check<Loss: Objective>(_ name: String, _ objective: Loss, _ inputs: PolicyLogProbs) throws where Loss.Inputs == PolicyLogProbs {
         let loss = try objective(inputs, step: Self.step)
         expectGradient(name, at: inputs.logProbs.values, loss.gradient.values) { values in
             var moved = inputs

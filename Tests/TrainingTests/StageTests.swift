@@ -191,9 +191,9 @@ import Testing
         #expect(other.evaluation(before: -5, now: -6)?.contains("-6.0 now") == true && other.evaluation(before: -5, now: -7) == nil)
     }
 
-    @Test("shared prompts and separate ones give the same loss") func prefixSharing() async throws {
-        try await run(settings(), "shared")
-        try await run(settings { $0.sharesPrefixes = false }, "apart")
+    @Test("shared prompts and separate ones give the same loss", arguments: ["sigmoid", "aot", "orpo"]) func prefixSharing(loss: String) async throws {
+        try await run(settings { $0.loss = loss }, "shared")
+        try await run(settings { ($0.loss, $0.sharesPrefixes) = (loss, false) }, "apart")
         for (a, b) in zip(try workshop.metrics("shared"), try workshop.metrics("apart")) {
             for (key, value) in a.members {
                 let (x, y) = (value.double ?? 0, b[key]?.double ?? .nan)

@@ -93,21 +93,23 @@ final class TablePolicy: TrainablePolicy {
 final class TableModels: Sendable {
     struct Counts: Equatable { var loads: [String] = [], forwardPasses = 0 }
     let counts = Mutex(Counts())
-    let V = 11
+    let V: Int
     /// Called with each forward pass of any policy, and in the middle of each save.
     let onForward: @Sendable (TablePolicy) -> Void, onSave: @Sendable () -> Void
-    init(onForward: @escaping @Sendable (TablePolicy) -> Void = { _ in }, onSave: @escaping @Sendable () -> Void = {}) {
-        (self.onForward, self.onSave) = (onForward, onSave)
+    init(vocabulary: Int = 11, onForward: @escaping @Sendable (TablePolicy) -> Void = { _ in }, onSave: @escaping @Sendable () -> Void = {}) {
+        (V, self.onForward, self.onSave) = (vocabulary, onForward, onSave)
     }
 
     /// `seed:N` is a fresh table; anything else a folder that was saved.
-    func source(_ path: String) -> ModelSource {
+    /// - Parameter outputs: Of a score head; of a saved table, the rows that the file has beyond the table.
+    func source(_ path: String, outputs: Int = 0) -> ModelSource {
         let V = V
-        return ModelSource(
+        var source = ModelSource(
             path: path, tokenizer: nil, template: nil, vocabularySize: V, maxPositions: nil, precision: "fp32", kernels: "table",
             numericsVersion: 1, contentHash: { path },
             load: { [self] _ in
-                let policy = TablePolicy(vocabulary: V, seed: UInt64(path.dropFirst(5)) ?? 0)
+                let saved = path.hasPrefix("seed:") ? outputs : try TableModels.bytes(path).count / 4 / V - V
+                let policy = TablePolicy(vocabulary: V, outputs: saved, seed: UInt64(path.dropFirst(5)) ?? 0)
                 if !path.hasPrefix("seed:") { try TableModels.read(policy, path) }
                 counts.withLock { $0.loads.append(URL(fileURLWithPath: path).lastPathComponent) }
                 policy.onForward = { [self] policy in
@@ -124,6 +126,8 @@ final class TableModels: Sendable {
             },
             restore: { policy, folder in try TableModels.read(policy, folder) }
         )
+        source.scoring = { [self] head in self.source(path, outputs: head.outputs + head.gradingOutputs) }
+        return source
     }
 
     static func read(_ policy: any TrainablePolicy, _ folder: String) throws {

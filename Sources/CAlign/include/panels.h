@@ -34,6 +34,8 @@ typedef struct align_stored {
     // y [rows x outputs] (+)= x . W^T for the outputs from panel `first` on.
     void (*product)(int type, const void *matrix, int panels, int first, int inputs, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy, int rows, int outputs,
                     int accumulate);
+    // Weights of panel `index` for inputs [first, first + count), as [count][32]; first is a multiple of 32. What has no row is zero.
+    void (*expand)(int type, const void *matrix, int panels, int index, int inputs, int first, int count, float *out);
     // One query against the keys of `ranges`, for the `heads` query heads of a key/value head: q and out are [heads][head_size].
     // scores: heads * (keys + 32) floats. The sums are those of attention.inc.
     void (*attend)(const align_cache_layer *layer, int group, int heads, const float *q, const align_row_range *ranges, int count, float *out, float *scores);

@@ -34,6 +34,8 @@ public struct Preflight: Sendable {
     public var identicalPairs = 0
     /// `the model's chat template`, `none (raw text)`, `token ids`, …
     public var template = ""
+    /// What else was decided about the rows, a line each.
+    public var notes: [String] = []
     public var lengths: [Lengths] = []
     /// The first row as text; tokens the loss counts stand between ⟦ and ⟧.
     public var example = ""

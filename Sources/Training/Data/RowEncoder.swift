@@ -162,13 +162,13 @@ struct RowEncoder: Sendable {
 
     // MARK: Prompt and completions
 
-    private struct Split {
+    struct Split {
         var prompt: [Int32]
         var completions: [[Int32]]
         var isMerged = false
     }
 
-    private func tokens(prompt: Content, completions: [Content], tools: JSON?, origin: String) throws -> Split {
+    func tokens(prompt: Content, completions: [Content], tools: JSON?, origin: String) throws -> Split {
         if case let .tokens(prompt) = prompt {
             return try Split(prompt: prompt, completions: completions.map { completion in
                 guard case let .tokens(ids) = completion else {
@@ -224,7 +224,7 @@ struct RowEncoder: Sendable {
         return ids + [eos]
     }
 
-    private func turns(_ content: Content, role: String) -> [JSON] {
+    func turns(_ content: Content, role: String) -> [JSON] {
         switch content {
         case let .text(text): [["role": .string(role), "content": .string(text)]]
         case let .messages(messages): messages.map(\.json)
@@ -233,7 +233,7 @@ struct RowEncoder: Sendable {
     }
 
     /// What a template refuses is the row's fault, until another template is named.
-    private func rendered<Result>(_ origin: String, _ body: () throws(TemplateError) -> Result) throws(TrainingError) -> Result {
+    func rendered<Result>(_ origin: String, _ body: () throws(TemplateError) -> Result) throws(TrainingError) -> Result {
         do { return try body() } catch {
             throw .badRow(
                 origin: origin, found: "messages that the chat template refuses (\(error))", expected: "messages it renders",
@@ -243,12 +243,12 @@ struct RowEncoder: Sendable {
 
     // MARK: Checks
 
-    private func textTokenizer(origin: String) throws -> any TextTokenizer {
+    func textTokenizer(origin: String) throws -> any TextTokenizer {
         guard let tokenizer else { throw TrainingError.missingTokenizer(model: model) }
         return tokenizer
     }
 
-    private func renderer(origin: String) throws -> (any TextTokenizer, ChatTemplate) {
+    func renderer(origin: String) throws -> (any TextTokenizer, ChatTemplate) {
         let tokenizer = try textTokenizer(origin: origin)
         guard let template else { throw messagesWithoutTemplate(origin) }
         return (tokenizer, template)
@@ -261,7 +261,7 @@ struct RowEncoder: Sendable {
     }
 
     /// - Parameter isText: Whether the ids were made here: a second begin-of-sequence token is then a mistake of ours or the template's.
-    private func check(_ ids: [Int32], isText: Bool, origin: String) throws {
+    func check(_ ids: [Int32], isText: Bool, origin: String) throws {
         if isText, let bos = tokenizer?.bosID, ids.count > 1, ids[0] == bos, ids[1] == bos {
             throw TrainingError.badRow(
                 origin: origin, found: "two begin-of-sequence tokens at the start", expected: "one",

@@ -1,3 +1,5 @@
+import PreferenceData
+
 /// Rows as a stage would train on them, for whoever only scores them.
 public enum RowLoading {
     /// Pairs of files as token rows, in file order.
@@ -14,6 +16,34 @@ public enum RowLoading {
         let encoder = try RowEncoder(source, settings: settings)
         let read = try RecordReading.examples(files, settings: settings)
         return try encoded(read.rows, read.preflight, settings, origin: { $0.origin.place }) { try encoder.encode($0) }
+    }
+
+    /// What reward models are judged by, as token rows with the records they came from, in file order.
+    public static func rewards(
+        _ files: [String], source: ModelSource, settings: TrainingSettings
+    ) throws -> (rows: [(row: RewardRow, example: RewardExample)], preflight: Preflight) {
+        let encoder = try RowEncoder(source, settings: settings)
+        let read = try Records.rewards(
+            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
+        let labelling = RewardLabelling(margin: .column, softLabels: .column, ranksScores: true, cutsLongRows: false)
+        var examples: [RewardExample] = []
+        let loaded = try encoded(read.rows, Preflight(read.report), settings, origin: { $0.origin.place }) { example in
+            let encoded = try encoder.encode(example, labelling)
+            if encoded.row != nil { examples.append(example) }
+            return encoded
+        }
+        return (zip(loaded.rows, examples).map { (row: $0, example: $1) }, loaded.preflight)
+    }
+
+    /// One completion of a prompt as a reward model is trained to read it.
+    /// - Parameter settings: Its template decides whether the prompt is a user message or plain text.
+    /// - Returns: nil where the tokens are over `maxLength`.
+    public static func completion(_ text: String, after prompt: String, source: ModelSource, settings: TrainingSettings) throws -> RewardRow? {
+        let labelling = RewardLabelling(margin: .none, softLabels: .none, ranksScores: false, cutsLongRows: false)
+        let example = RewardExample(
+            prompt: .text(prompt), completions: [.text(text)], judgement: .scored([[nil]]), grades: [],
+            origin: RowOrigin(file: "the command line", line: 1), shape: .scoredCompletion, raw: nil, tools: nil, subset: nil)
+        return try RowEncoder(source, settings: settings).encode(example, labelling).row
     }
 
     private static func encoded<Record: Sendable, Row: TokenRow>(

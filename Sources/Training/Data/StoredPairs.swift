@@ -24,21 +24,24 @@ struct StoredPairs<Row: TokenRow> {
     /// Of all comparisons that were read, those that were dropped among them.
     var ids: [String] = []
 
-    /// - Parameters:
-    ///   - run: Given, its comparisons and no others.
-    ///   - records: What a batch of pairs is trained on as.
+    /// The pairs that a stage without files trains on: of the run that it goes on with, or of the split.
+    /// - Parameter records: What a batch of pairs is trained on as.
+    /// - Throws: `TrainingError.noPairs` if there are none.
     init<Record: Sendable>(
-        _ source: any PairSource, split: String?, run: String?, settings: TrainingSettings, on context: StageContext,
-        records: ([PreferencePair]) -> [Record], origin: (Record) -> String, encoding: (Record) throws -> RowEncoder.Encoded<Row>
+        in context: StageContext, split: String?, settings: TrainingSettings, records: ([PreferencePair]) -> [Record], origin: (Record) -> String,
+        encode: (Record) throws -> RowEncoder.Encoded<Row>
     ) throws {
+        guard let source = context.pairs else { throw TrainingError.noPairs(split: split) }
         var shapes: [RecordShape: Int] = [:]
         func take(_ rows: [(id: String, pair: PreferencePair)]) throws {
             for row in rows { shapes[row.pair.shape, default: 0] += 1 }
             ids += rows.map(\.id)
-            try prepared.encode(records(rows.map(\.pair)), skipsBadRows: settings.onBadRow == .skip, on: context.compute, origin: origin, encoding)
+            try prepared.encode(records(rows.map(\.pair)), skipsBadRows: settings.onBadRow == .skip, on: context.compute, origin: origin, encode)
         }
+        let run = context.resumes ? try? RunDirectory.record(at: context.runPath)["id"]?.string : nil
         if let run { try source.pairs(ofRun: run, take) }
         if ids.isEmpty { try source.pairs(in: split.map { .named($0) } ?? .trainable, take) }
+        guard !ids.isEmpty else { throw TrainingError.noPairs(split: split) }
         prepared.preflight.shapes = shapes.sorted { ($1.value, $0.key.rawValue) < ($0.value, $1.key.rawValue) }.map { ($0.key.rawValue, $0.value) }
     }
 }

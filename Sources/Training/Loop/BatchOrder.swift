@@ -4,6 +4,7 @@ import Tensors
 enum RandomStreamID {
     static let shuffle: UInt64 = 1
     static let split: UInt64 = 2
+    static let scoreHead: UInt64 = 3
 }
 
 /// Which rows every optimizer step takes: a permutation of all rows per epoch, from (seed, epoch) alone.

@@ -55,16 +55,30 @@ public struct PairTask: TrainingTask {
         let inputs = PairLogProbs(
             logProbs: scores.logProbs, reference: references(of: indices), logSumSquares: objective.needsSumSquares ? scores.logSumSquares : nil)
         var loss = try objective(inputs, step: step)
-        recordTokens(of: scores, pairs: indices.count, into: &loss)
+        recordTokens(of: scores, rows: indices, into: &loss)
         return loss
     }
 
+    /// Accuracy with ties ½, and what lengths say, are for held-out rows; in training lines TRL's strict accuracy stands alone.
+    public func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics {
+        guard !isEvaluation else { return metrics }
+        var metrics = metrics
+        metrics.remove { $0 == "accuracy" }
+        PairLengths.remove(from: &metrics)
+        return metrics
+    }
+
     /// TRL's definitions: entropy over both sides, accuracy over the chosen completions alone.
-    func recordTokens(of scores: TokenScores, pairs: Int, into loss: inout Loss) {
+    func recordTokens(of scores: TokenScores, rows indices: [Int], into loss: inout Loss) {
+        let (pairs, reference) = (indices.count, references(of: indices))
         let chosenTokens = scores.logProbs.offsets[pairs]
         loss.metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
         loss.metrics.record(
             "mean_token_accuracy", sum: Double(scores.isArgmax[..<chosenTokens].count { $0 }), count: Double(chosenTokens))
+        for (i, index) in indices.enumerated() {
+            let ratios = [i, pairs + i].map { scores.logProbs.sum($0) - reference[$0] }
+            loss.metrics.record(PairLengths(chosen: rows[index].chosen.count, rejected: rows[index].rejected.count), margin: ratios[0] - ratios[1])
+        }
         guard scores.meanLogits.count == scores.logProbs.values.count else { return }
         for (name, logits) in [("chosen", scores.meanLogits[..<chosenTokens]), ("rejected", scores.meanLogits[chosenTokens...])] {
             loss.metrics.record("logits/" + name, sum: logits.reduce(0, +), count: Double(logits.count))
@@ -119,6 +133,7 @@ private struct PartOfStep: TrainingTask {
     func totals(of row: Int) -> StepTotals { task.totals(of: row) }
     func batch(_ rows: [Int]) -> SegmentTree { task.batch(rows) }
     func record(of row: Int) -> JSON { task.record(of: row) }
+    func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics { task.metrics(metrics, isEvaluation: isEvaluation) }
 
     func loss(_ scores: TokenScores, rows: [Int], step: StepTotals) throws(ObjectiveError) -> Loss {
         let pairs = rows.map { row in
@@ -129,7 +144,7 @@ private struct PartOfStep: TrainingTask {
         share.gradient = Ragged(rows: [0, step.pairs].flatMap { side in pairs.map { Array(loss.gradient[side + $0]) } })
         // The step's value and metrics are told once, with the micro-batch that has its first pair.
         if pairs.contains(0) { (share.value, share.metrics) = (loss.value, loss.metrics) }
-        task.recordTokens(of: scores, pairs: rows.count, into: &share)
+        task.recordTokens(of: scores, rows: rows, into: &share)
         return share
     }
 }

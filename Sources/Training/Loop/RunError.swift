@@ -37,6 +37,8 @@ public enum TrainingError: Error, Equatable {
     case missingModel
     /// The reference is to follow the policy and has other parameters.
     case otherShape(reference: String)
+    /// A model that was written and opened again is another one.
+    case savedModelDiffers(path: String, found: String, expected: String)
 }
 
 extension TrainingError: CustomStringConvertible {
@@ -53,6 +55,8 @@ extension TrainingError: CustomStringConvertible {
         case let .otherShape(reference):
             "\(reference): its parameters are not those of the policy, expected the same ones as it is to follow it. Leave out --sync-ref-model, or name a reference of the same architecture."
         case .missingModel: "no model: name a checkpoint with --model PATH (a Hugging Face folder or a GGUF file)."
+        case let .savedModelDiffers(path, found, expected):
+            "\(path): read back, the model scores \(found) where the trained one scored \(expected). Do not use it; the last checkpoint is good: --resume writes it again."
         case let .missingTokenizer(model):
             "\(model): has no tokenizer, which text needs. Put tokenizer.json beside the weights, or give rows of token ids."
         }

@@ -11,10 +11,16 @@ public protocol Stage: Sendable {
     static var name: String { get }
     /// One line for the list of commands.
     static var summary: String { get }
+    /// Whether its result predicts tokens, so that completions before and after can be shown.
+    static var producesLanguageModel: Bool { get }
     init(_ settings: Settings)
     /// Looks at data and model, and measures one micro-step, without training or writing anything: `--dry-run`.
     func preflight(in context: StageContext) throws -> Preflight
     func run(in context: StageContext) async throws -> StageOutcome
+}
+
+extension Stage {
+    public static var producesLanguageModel: Bool { true }
 }
 
 /// What a stage works with; the command line makes it, and tests make it of a table.
@@ -71,6 +77,10 @@ public struct ModelSource: Sendable {
     public var save: @Sendable (_ policy: any TrainablePolicy, _ dtype: String, _ folder: String) throws -> Void
     /// Reads the weights in `folder`, a result of `save`, into a policy of this model.
     public var restore: @Sendable (_ policy: any TrainablePolicy, _ folder: String) throws -> Void
+    /// The same backbone with a score head in place of its language head; nil where there is none to be had.
+    public var scoring: (@Sendable (ScoreHead) throws -> ModelSource)?
+    /// Whether an adapter of the model trains: the model itself then stays what it was, and is its own reference.
+    public var isAdapted = false
     /// Bytes that training takes with a micro-step of so many tokens and log-probs.
     public var memoryEstimate: @Sendable (_ tokens: Int, _ scoredTokens: Int) -> Int?
 

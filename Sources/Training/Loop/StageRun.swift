@@ -74,7 +74,10 @@ struct StageRun {
     /// The policy that goes on: of the checkpoint, or the model as it came.
     func loadPolicy() throws -> any TrainablePolicy {
         guard let checkpoint else { return try source.load(true) }
-        return try context.openModel(checkpoint, settings).load(true)
+        guard source.isAdapted else { return try context.openModel(checkpoint, settings).load(true) }
+        let policy = try source.load(true)
+        try source.restore(policy, checkpoint)
+        return policy
     }
 
     /// Trains and writes `model/`; run.json says how it ended, also if it fails.

@@ -95,6 +95,7 @@ struct TrainingLoop {
         var tokens = 0
         var metrics = Metrics()
         var broken: String?
+        policy.beginStep(state.step)
         var memory = state.memory
         guard let bound = try bind(task, to: batches, totals: totals) else { return false }
         var stepTask = task
@@ -188,8 +189,7 @@ struct TrainingLoop {
 
     private mutating func log(loss: Double, norm: Double, rate: Double, metrics: Metrics) throws {
         var line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)]
-        // Accuracy with ties ½ is for held-out rows; in training lines TRL's strict one stands alone.
-        line += metrics.means.filter { $0.name != "accuracy" }
+        line += task.metrics(metrics, isEvaluation: false).means
         state.training = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
         var members: [(String, JSON)] = [("step", .integer(state.step)), ("epoch", .number(epoch))]
         members += line.prefix(3).map { ($0.name, .number($0.value)) }
@@ -228,7 +228,7 @@ struct TrainingLoop {
         }
         evaluation.finish(&metrics)
         // A loss that is not finite is left out: such an evaluation is never the best.
-        let line = ([("loss", loss)] + metrics.means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
+        let line = ([("loss", loss)] + evaluation.metrics(metrics, isEvaluation: true).means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
         try run.append(.object(JSONObject(
             [("step", .integer(state.step)), ("epoch", .number(epoch))] + line.map { ($0.name, .number($0.value)) })))
         state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })

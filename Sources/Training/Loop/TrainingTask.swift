@@ -9,6 +9,8 @@ public protocol TrainingTask: Sendable {
     func batch(_ rows: [Int]) -> SegmentTree
     /// - Parameter scores: The policy's, of `batch(rows)`.
     func loss(_ scores: TokenScores, rows: [Int], step: StepTotals) throws(ObjectiveError) -> Loss
+    /// What of a step's or an evaluation's metrics is written down, and under which names.
+    func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics
     /// `row` in the record format that carries token ids, so that a dumped batch can be replayed.
     func record(of row: Int) -> JSON
     /// Adds metrics that follow from those of a whole step or evaluation.
@@ -20,6 +22,7 @@ public protocol TrainingTask: Sendable {
 extension TrainingTask {
     public func finish(_ metrics: inout Metrics) {}
     public func displacement(_ metrics: Metrics) -> Double? { nil }
+    public func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics { metrics }
 }
 
 /// Supervised examples under cross-entropy; each is a root of the batch, so that packing them pads nothing.

@@ -2,7 +2,7 @@ import Serialization
 
 extension TrainingSettings {
     /// Composed into every stage's `fields` with `SettingField.lifted(to:)`. The aliases are TRL's spellings.
-    public static let fields: [SettingField<TrainingSettings>] = modelFields + lengthFields + optimizerFields + dataFields + runFields
+    public static let fields: [SettingField<TrainingSettings>] = modelFields + lengthFields + optimizerFields + adapterFields + dataFields + runFields
 
     private static let modelFields: [SettingField<TrainingSettings>] = [
         .text("model", \.model, placeholder: "PATH", group: "Model", aliases: ["model_name_or_path"],
@@ -14,6 +14,8 @@ extension TrainingSettings {
         .choice("save-dtype", \.saveType, group: "Model", help: "type of the weights in model/; checkpoints are always F32"),
         .integer("seed", \.seed, group: "Model", help: "every draw follows from it"),
     ]
+
+    private static let adapterFields = AdapterSettings.fields.map { $0.lifted(to: \TrainingSettings.adapter) }
 
     private static let lengthFields: [SettingField<TrainingSettings>] = [
         .number("epochs", \.epochs, expected: "a number above 0, such as 3", where: { $0 > 0 && $0 <= 1e6 }, group: "Length",

@@ -13,6 +13,7 @@ public struct TrainingSettings: Codable, Sendable, Equatable {
     public var precision = Arithmetic.auto
     public var saveType = SavedType.f32
     public var recompute = false
+    public var adapter = AdapterSettings()
 
     public var epochs = 3.0
     public var maxSteps = 0
@@ -96,6 +97,7 @@ public struct TrainingSettings: Codable, Sendable, Equatable {
         if loadsBest && evalSteps == 0 {
             throw .conflict(settings: ["load-best-model-at-end"], reason: "the best of no evaluations is unknown; give --eval-steps N")
         }
+        try adapter.validate()
         _ = try columnNames()
         if warmupSteps > 0 && warmupRatio > 0 {
             throw .conflict(settings: ["warmup-steps", "warmup-ratio"], reason: "give the warm-up once")

@@ -60,8 +60,8 @@ public struct PreferenceOptimization: Stage {
         let wanted = data.referenceRows(for: training)
         var logProbs = try ReferenceLogProbs(
             rows: wanted.rows, needed: wanted.needed, identity: identity, cache: context.referenceCache, batchSize: training.batchSize)
-        // Without --ref-model the reference is the policy before its first step; a resumed policy is past that.
-        let isPolicy = settings.referenceModel == nil && run.checkpoint == nil
+        // Without --ref-model the reference is the policy before its first step; a resumed policy is past that, unless its model is frozen.
+        let isPolicy = settings.referenceModel == nil && (run.checkpoint == nil || source.isAdapted)
         if !isPolicy, !logProbs.missing.isEmpty {
             // Loaded, used and freed before the policy takes its memory.
             let policy = try reference.load(false)
@@ -71,7 +71,7 @@ public struct PreferenceOptimization: Stage {
         }
         let policy = try run.loadPolicy()
         if isPolicy, !logProbs.missing.isEmpty {
-            guard try logProbs.compute(with: policy, report: context.report, isCancelled: context.isCancelled) else {
+            guard try logProbs.compute(with: policy.reference ?? policy, report: context.report, isCancelled: context.isCancelled) else {
                 return try run.interrupted(run.state)
             }
         }

@@ -36,14 +36,8 @@ private struct Reading<Record: Sendable, Row: TokenRow> {
             try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: origin, encode)
             return prepared
         }
-        var stored: StoredPairs<Row>?
-        if settings.pairs.isEmpty {
-            let run = context.resumes ? try? RunDirectory.record(at: context.runPath)["id"]?.string : nil
-            stored = try context.pairs.map {
-                try StoredPairs($0, split: settings.split, run: run, settings: training, on: context, records: records, origin: origin, encoding: encode)
-            }
-            guard let stored, !stored.ids.isEmpty else { throw TrainingError.noPairs(split: settings.split) }
-        }
+        let stored = settings.pairs.isEmpty
+            ? try StoredPairs(in: context, split: settings.split, settings: training, records: records, origin: origin, encode: encode) : nil
         let data = try StageData(stored?.prepared ?? rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
         return (data, stored?.ids ?? [])
     }

@@ -4,10 +4,10 @@ import Serialization
 import Tensors
 import Training
 
-/// Prints how probable a model finds completions.
+/// Prints how probable a model finds completions, or how a reward model scores them.
 struct ScoreCommand: Command {
     static let usage = Usage(
-        "score", "Print a model's log-probs of completions, one JSON object a line.",
+        "score", "Print a model's log-probs of completions, or a reward model's scores, one JSON object a line.",
         [
             .optional("prompt", "TEXT", "what --completion continues", default: "nothing"),
             .optional("completion", "TEXT", "the text that is scored"),
@@ -18,13 +18,17 @@ struct ScoreCommand: Command {
             .optional("max-length", "N", "tokens of prompt and completion; completions are cut at the end", default: "the model's context"),
             .optional("columns", "prompt=A,chosen=B", "names of the columns in the files"),
             .optional("on-bad-row", "stop|skip", "what to do about rows that cannot be read", default: "stop"),
-        ] + ModelChoice.flags,
+        ] + ModelChoice.flags + RewardModels.flags + RewardScoring.flags,
         example: "align score --prompt \"The capital of France is\" --completion \" Paris.\"",
         notes: """
             A line is {"logprob", "tokens", "token_logprobs"}: log π of the whole in nats, the scored ids, and log π of each.
             For pairs it is {"chosen": {…}, "rejected": {…}, "margin"}. Rows of files also say their "origin", file:line, and
             are turned into tokens as training would; token ids (prompt_ids, …) are taken as they are.
-            """)
+            A reward model's lines are {"reward"} (of several attributes also {"scores"}, of an ensemble {"members"}), read at the
+            last token; for pairs again {"chosen": {…}, "rejected": {…}, "margin"}. There too token ids (prompt_ids, …) are taken as they are.
+            With --reward a line is {"reward", "components"}.
+
+            """ + RewardScoring.notes)
 
     enum Source: Equatable {
         case text(prompt: String, completion: String, isChat: Bool)
@@ -40,7 +44,9 @@ struct ScoreCommand: Command {
     }
 
     let source: Source
+    let reward: RewardScoring?
     let model: ModelChoice
+    let rewards: RewardModels
     let settings: TrainingSettings
     let maxLength: Int?
 
@@ -57,18 +63,25 @@ struct ScoreCommand: Command {
         if completion == nil, let flag = ["prompt", "chat"].first(where: { arguments.optionalText($0) != nil }) {
             throw .conflict(command: command, flags: [flag, given[0]], reason: "--\(flag) belongs to --completion")
         }
+        reward = try RewardScoring(arguments)
         model = try ModelChoice(arguments)
+        rewards = try RewardModels(arguments)
         maxLength = try arguments.optionalInteger("max-length", in: 2...16_777_216, expected: "a number of tokens from 2, such as 1024")
         var settings = TrainingSettings(learningRate: 0)
         settings.template = arguments.optionalText("template") ?? settings.template
-        settings.columns = arguments.optionalText("columns")
+        settings.columns = reward == nil ? arguments.optionalText("columns") : nil  // a reward has columns of its own
         settings.onBadRow = try arguments.choice("on-bad-row", default: .stop)
         do throws(SettingError) { _ = try settings.columnNames() } catch { throw UsageError(error, command: command) }
         self.settings = settings
     }
 
     func run() async throws {
+        if let reward { return try await reward.run(source) }
+        guard try !rewards.areRewardModels() else { return try runRewards() }
         let checkpoint = try model.open()
+        if rewards.standardizes {
+            throw CommandError.badData(path: checkpoint.path, reason: "--standardize is for scores of reward models, and this one predicts tokens")
+        }
         let rows = try rows(checkpoint)
         let policy = try model.load(checkpoint).transformer
         Interrupt.install()
@@ -79,6 +92,47 @@ struct ScoreCommand: Command {
             return !Interrupt.isRequested
         }
         if done < rows.count { throw CommandError.stopped(done: done, of: rows.count, what: "rows") }
+    }
+
+    private func runRewards() throws {
+        Interrupt.install()
+        var (done, count) = (0, 0)
+        try rewards.score({ source in
+            let found = try rewardRows(source)
+            count = found.count
+            return found
+        }) { _, origin, scores in
+            try Output.line(Self.json(scores, origin: origin.isEmpty ? nil : origin).text())
+            done += 1
+            return !Interrupt.isRequested
+        }
+        if done < count { throw CommandError.stopped(done: done, of: count, what: "rows") }
+    }
+
+    private static func json(_ scores: [RewardModels.Score], origin: String?) -> JSON {
+        var members = scores[0].members
+        if scores.count == 2 {
+            members = [
+                ("chosen", .object(JSONObject(scores[0].members))), ("rejected", .object(JSONObject(scores[1].members))),
+                ("margin", .number(scores[0].reward - scores[1].reward)),
+            ]
+        }
+        if let origin { members.append(("origin", .string(origin))) }
+        return .object(JSONObject(members))
+    }
+
+    private func rewardRows(_ model: ModelSource) throws -> [RewardModels.Row] {
+        var settings = settings
+        settings.maxLength = maxLength ?? model.maxPositions ?? settings.maxLength
+        guard case let .text(prompt, completion, isChat) = source else {
+            return try fileRows(model).map { (RewardScorer.Row(prompt: $0.row.prompt, completions: $0.row.completions.map(\.tokens)), $0.origin ?? "") }
+        }
+        settings.template = isChat ? settings.template : "none"
+        guard let row = try RowLoading.completion(completion, after: prompt, source: model, settings: settings) else {
+            throw UsageError.badValue(
+                command: Self.usage.name, flag: "completion", found: completion, expected: "a text of which at most \(settings.maxLength) tokens come, prompt included")
+        }
+        return [(RewardScorer.Row(prompt: row.prompt, completions: row.completions), "")]
     }
 
     static func json(_ scores: [CompletionScorer.Score], origin: String?) -> JSON {
@@ -97,13 +151,15 @@ struct ScoreCommand: Command {
 
     private func rows(_ checkpoint: Checkpoint) throws -> [(row: CompletionScorer.Row, origin: String?)] {
         if case let .text(prompt, completion, isChat) = source { return [(try row(prompt, completion, isChat, checkpoint), nil)] }
+        return try fileRows(ModelSource(checkpoint, compute: try Compute(threads: 1), precision: .fp32, recompute: false))
+    }
+
+    private func fileRows(_ model: ModelSource) throws -> [(row: CompletionScorer.Row, origin: String?)] {
         if !["auto", "none"].contains(settings.template), !fileExists(settings.template) {
             throw CommandError.missingFile(path: settings.template, what: "a chat template")
         }
-        let compute = try Compute(threads: 1)
-        let model = ModelSource(checkpoint, compute: compute, precision: .fp32, recompute: false)
         var settings = settings
-        settings.maxLength = maxLength ?? checkpoint.config.maxPositions
+        settings.maxLength = maxLength ?? model.maxPositions ?? settings.maxLength
         let preflight: Preflight
         let rows: [(row: CompletionScorer.Row, origin: String?)]
         if case let .pairs(files) = source {

@@ -54,7 +54,7 @@ extension RunError: ExitCoded {
 extension TrainingError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
-        case .notFinite: .failed
+        case .notFinite, .savedModelDiffers: .failed
         case .missingModel, .noPairs: .noInput
         case .otherShape: .usage
         case .noRows, .badRow, .missingTokenizer: .data
@@ -85,6 +85,30 @@ extension StoreError: ExitCoded {
 extension TokenizerError: ExitCoded { var exitCode: ExitCode { .data } }
 extension TemplateError: ExitCoded { var exitCode: ExitCode { .data } }
 extension ModelError: ExitCoded { var exitCode: ExitCode { .data } }
+extension RemoteError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .http(.badURL), .badKey, .ambiguousModel: .usage
+        case .malformed: .data
+        default: .failed
+        }
+    }
+}
+
+extension RewardFailure: ExitCoded { var exitCode: ExitCode { reason.exitCode } }
+
+extension RewardError: ExitCoded {
+    var exitCode: ExitCode {
+        switch self {
+        case .badSpec, .unavailable: .usage
+        case .missing, .tooLong, .tooManyTokens, .cannotLoad: .data
+        case let .server(error): error.exitCode
+        case .awaitingLabels: .interrupted
+        case .tooManySteps, .notFinite, .program, .judge: .failed
+        }
+    }
+}
+
 extension ComputeError: ExitCoded { var exitCode: ExitCode { .usage } }
 
 extension ExitCode {

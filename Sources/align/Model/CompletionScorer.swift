@@ -36,25 +36,21 @@ struct CompletionScorer {
     /// Scores rows pack by pack, in order; results do not depend on how rows are packed.
     /// - Parameter body: Is handed each row's index and the scores of its completions; false ends the work.
     func score(_ rows: [Row], _ body: (Int, [Score]) throws -> Bool) throws {
-        var first = 0
-        while first < rows.count {
+        for pack in TokenPacks.ranges(rows.map(\.tokenCount), limit: packTokens) {
             var batch = SegmentTree()
-            var end = first
-            while end < rows.count, end == first || batch.tokenCount + rows[end].tokenCount <= packTokens {
-                let prompt = batch.append(rows[end].prompt)
-                for completion in rows[end].completions { batch.addRow(segment: batch.append(completion.tokens, parent: prompt), mask: completion.mask) }
-                end += 1
+            for row in rows[pack] {
+                let prompt = batch.append(row.prompt)
+                for completion in row.completions { batch.addRow(segment: batch.append(completion.tokens, parent: prompt), mask: completion.mask) }
             }
             let scores = try policy.scores(of: batch).logProbs
             var row = 0
-            for index in first..<end {
+            for index in pack {
                 let found = rows[index].completions.indices.map { offset in
                     Score(tokens: Array(batch.targets[scores.range(row + offset)]), logProbs: Array(scores[row + offset]))
                 }
                 row += found.count
                 guard try body(index, found) else { return }
             }
-            first = end
         }
     }
 }

@@ -73,8 +73,9 @@ struct ModelChoice {
 
     /// Opens the checkpoint of a language model; its weights are read by `load`.
     /// - Throws: `CommandError.badData` for a reward model.
-    func open() throws -> Checkpoint {
-        let checkpoint = try Checkpoint.open(try resolve())
+    func open() throws -> Checkpoint { try Self.languageModel(Checkpoint.open(try resolve())) }
+
+    static func languageModel(_ checkpoint: Checkpoint) throws -> Checkpoint {
         guard !checkpoint.config.scoresSequences else {
             throw CommandError.badData(
                 path: checkpoint.path,
@@ -92,7 +93,7 @@ struct ModelChoice {
     /// Reads the weights.
     func load(_ checkpoint: Checkpoint) throws -> LoadedModel {
         let compute = try compute()
-        let transformer = try Transformer(checkpoint, compute: compute, precision: precision(on: compute), trains: false)
+        let transformer = try checkpoint.transformer(compute: compute, precision: precision(on: compute))
         return LoadedModel(checkpoint: checkpoint, transformer: transformer)
     }
 }

@@ -73,6 +73,9 @@ struct ModelSummary {
 
     func text(tensors listsTensors: Bool) -> String {
         var rows: [(String, String)] = [("model", checkpoint.path), ("architecture", "\(config.architecture) (\(config.modelType))")]
+        if let adapter = checkpoint.adapter, let base = checkpoint.base {
+            rows.append(("adapter", "\(adapter.config.isDoRA ? "DoRA" : "LoRA") of rank \(adapter.config.rank) on \(adapter.modules.count) layers of \(base.path)"))
+        }
         rows.append(("parameters", grouped(config.parameterCount)))
         for (number, type) in types.enumerated() {
             rows.append((number == 0 ? "types" : "", "\(type.dtype): \(type.tensors) tensors, \(grouped(type.parameters)) numbers"))

@@ -38,6 +38,23 @@ struct PromptRequest {
         }
     }
 
+    /// Prompts for an engine with a tokenizer and a template of its own; they have no tokens here.
+    static func read(texts: [String], rows: [(prompt: Content, origin: RowOrigin)], isChat: Bool) -> ([PromptRequest], [RolloutPrompt.Content]) {
+        let given = texts.enumerated().map { (Place.flag($0.offset + 1), Content.text($0.element)) } + rows.map { (Place.line($0.origin), $0.prompt) }
+        let all = given.map { place, content -> (PromptRequest, RolloutPrompt.Content) in
+            switch content {
+            case let .text(text):
+                let said: RolloutPrompt.Content = isChat ? .messages([["role": "user", "content": .string(text)]]) : .text(text)
+                return (PromptRequest(place: place, prompt: .string(text), tokens: []), said)
+            case let .messages(messages):
+                let json = messages.map(\.json)
+                return (PromptRequest(place: place, prompt: .array(json), tokens: []), .messages(json))
+            case let .tokens(ids): return (PromptRequest(place: place, prompt: .array(ids.map { .integer(Int($0)) }), tokens: ids), .tokens(ids))
+            }
+        }
+        return (all.map(\.0), all.map(\.1))
+    }
+
     private static func make(_ content: Content, _ place: Place, isChat: Bool, text: CheckpointText) throws -> PromptRequest {
         switch content {
         case let .text(prompt):

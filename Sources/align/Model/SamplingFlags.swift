@@ -79,6 +79,9 @@ struct SamplingFlags {
     /// As given, for checks before a model is there.
     var seed: UInt64 { given.seed }
 
+    /// As given, for an engine that knows its model's end tokens itself.
+    var asGiven: Sampling { given }
+
     /// With the tokens that end a completion of this model.
     func sampling(for checkpoint: Checkpoint) -> Sampling {
         var sampling = given

@@ -44,7 +44,8 @@ final class HeldOutSampler: Sendable {
         do {
             let checkpoint = try Checkpoint.open(path)
             let precision = settings.precision == .fp32 ? Precision.fp32 : settings.precision == .bf16 ? .bf16 : compute.defaultPrecision
-            let transformer = try Transformer(checkpoint, compute: compute, precision: precision, trains: false)
+            let frozen = settings.adapter.adapts ? settings.adapter.basePrecision : nil
+            let transformer = try checkpoint.transformer(frozen: frozen, compute: compute, precision: precision)
             var sampling = Sampling()
             sampling.temperature = 0
             sampling.maxNewTokens = limit

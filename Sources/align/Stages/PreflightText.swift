@@ -18,6 +18,7 @@ struct PreflightText {
         text += "; template: \(preflight.template)\n"
         text += "\(grouped(preflight.steps)) steps, \(grouped(preflight.tokensPerEpoch)) tokens an epoch"
         if let memory = preflight.memoryEstimate { text += ", about \(byteCount(memory)) of memory" }
+        for note in preflight.notes { text += "\n" + note }
         if !losses.isEmpty { text += "\n" + losses }
         return text
     }
@@ -51,7 +52,7 @@ struct PreflightText {
         return [
             "stage": .string(preflight.stage), "rows": .integer(preflight.rows), "held_out": .integer(preflight.evalRows),
             "shapes": .object(JSONObject(preflight.shapes.map { ($0.name, .integer($0.count)) })), "template": .string(preflight.template),
-            "truncated": .integer(preflight.truncated), "dropped": rows(preflight.dropped), "bad_rows": rows(preflight.badRows),
+            "notes": .array(preflight.notes.map { .string($0) }), "truncated": .integer(preflight.truncated), "dropped": rows(preflight.dropped), "bad_rows": rows(preflight.badRows),
             "boundary_merges": .integer(preflight.boundaryMerges),
             "lengths": .object(JSONObject(preflight.lengths.map { length in
                 (length.name, ["min": .integer(length.minimum), "median": .integer(length.median), "max": .integer(length.maximum), "total": .integer(length.total)])

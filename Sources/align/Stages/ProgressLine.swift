@@ -7,7 +7,10 @@ struct ProgressLine: CustomStringConvertible {
     var report: StepReport
 
     /// Columns after the loss: what they are called here, and in metrics.jsonl.
-    private static let columns = [("accuracy", "rewards/accuracies"), ("margin", "rewards/margins"), ("accuracy", "mean_token_accuracy")]
+    private static let columns = [
+        ("accuracy", "rewards/accuracies"), ("accuracy", "accuracy"), ("margin", "rewards/margins"), ("margin", "margin"),
+        ("accuracy", "mean_token_accuracy"),
+    ]
 
     var description: String {
         let counter = leftPadded("\(report.step)", "\(report.steps)".count) + "/\(report.steps)"

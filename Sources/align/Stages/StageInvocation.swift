@@ -29,7 +29,8 @@ struct StageInvocation<Method: Stage>: Sendable {
         isJSON = arguments.isOn("json")
         store = arguments.optionalText("store") ?? "runs/align.sqlite"
         threads = try arguments.optionalInteger("threads", in: 1...1024, expected: ModelChoice.threadsFlag.expected)
-        sampleTokens = try arguments.integer("sample-tokens", in: 0...100_000, default: 96, expected: "a number of tokens, such as 96")
+        sampleTokens = Method.producesLanguageModel
+            ? try arguments.integer("sample-tokens", in: 0...100_000, default: 96, expected: "a number of tokens, such as 96") : 0
         words = CommandLine.arguments
         if let given = arguments.optionalText("out") { out = given } else { out = try RunFolders.folder(for: command, resumes: resumes) }
 
@@ -71,7 +72,7 @@ struct StageInvocation<Method: Stage>: Sendable {
                 case .fp32: .fp32
                 case .bf16: .bf16
                 }
-            return ModelSource(try Checkpoint.open(path), compute: compute, precision: precision, recompute: settings.recompute)
+            return try ModelSource(try Checkpoint.open(path), compute: compute, precision: precision, settings: settings)
         }
         context.defaultModel = model
         context.isCancelled = { Interrupt.isRequested }

@@ -9,16 +9,23 @@ struct StageSummary {
 
     /// Held-out numbers: title, metric, whether it is a share.
     private static let rows: [(title: String, key: String, isShare: Bool)] = [
-        ("held-out accuracy", "eval_accuracy", true), ("held-out margin", "eval_rewards/margins", false), ("held-out loss", "eval_loss", false),
+        ("held-out accuracy", "eval_accuracy", true), ("  lengths within 10 %", "eval_accuracy_length_matched", true),
+        ("held-out margin", "eval_rewards/margins", false), ("held-out margin", "eval_margin", false),
+        ("calibration error", "eval_ece", true), ("held-out loss", "eval_loss", false),
         ("held-out token accuracy", "eval_mean_token_accuracy", true),
     ]
 
     private var heldOut: [String] {
         let shown = Self.rows.filter { outcome.after[$0.key] != nil && !($0.key == "eval_mean_token_accuracy" && outcome.after["eval_accuracy"] != nil) }
+        // What needs no model to know: the accuracy that a score has to beat.
+        let baseline = outcome.after["eval_length_baseline"].map { length in
+            let matched = outcome.after["eval_length_matched"].map { ", lengths within 10 % in " + formatted(100 * $0, "%.0f %%") + " of the pairs" } ?? ""
+            return [padded("the longer one wins", 24) + formatted(100 * length, "%.1f %%") + matched]
+        }
         return shown.map { row in
             func text(_ value: Double?) -> String { value.map { row.isShare ? formatted(100 * $0, "%.1f %%") : formatted($0, "%.4f") } ?? "?" }
             return padded(row.title, 24) + text(outcome.before[row.key]) + " before, " + text(outcome.after[row.key]) + " after"
-        }
+        } + (baseline ?? [])
     }
 
     var text: String {

@@ -14,7 +14,11 @@ enum StageUsage {
         .switched("json", "print the outcome as one JSON object"),
     ].map { $0.under("This run") }
 
-    static func usage<Settings: StageSettings>(_ name: String, _ summary: String, preset: Settings, example: String) -> Usage {
+    /// - Parameter samples: Whether the stage shows a completion before and after.
+    static func usage<Settings: StageSettings>(
+        _ name: String, _ summary: String, preset: Settings, example: String, samples: Bool = true
+    ) -> Usage {
+        let runFlags = runFlags.filter { samples || $0.name != "sample-tokens" }
         let own = Settings.fields.map { field in
             let value = field.value(in: preset)
             return Flag(

@@ -23,6 +23,7 @@ enum VerifyParts {
             SamplingPart.self,
             LossesPart.self,
             OptimPart.self,
+            LoRAPart.self,
             TokenizersPart.self,
             TemplatesPart.self,
             StatsPart.self,

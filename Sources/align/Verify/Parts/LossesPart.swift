@@ -10,6 +10,7 @@ struct LossesPart: VerifyPart {
     /// The kinds of files, the more particular ones first: what a file is recognised by, and what compares it.
     private static var kinds: [(fits: (GoldenFile) -> Bool, run: (GoldenFile, String, VerifyContext) throws -> Void)] {
         [
+            (RewardLossGolden.fits, { try RewardLossGolden($0).run($1, $2) }),
             (UnpairedLossGolden.fits, { try UnpairedLossGolden($0).run($1, $2) }),
             (PPOGolden.fits, { try PPOGolden($0).run($1, $2) }),
             (PolicyLossGolden.fits, { try PolicyLossGolden($0).run($1, $2) }),

@@ -18,12 +18,13 @@ struct ModelsPart: VerifyPart {
                 let config = try GoldenFile("\(path)/config.json").json
                 let type = config["model_type"]?.string ?? "unknown"
                 let architecture = config["architectures"]?[0]?.string ?? ""
-                guard Self.modelTypes.contains(type), !architecture.hasSuffix("ForSequenceClassification") else {
+                guard Self.modelTypes.contains(type) else {
                     // Its golden is read all the same: a damaged one is no reason to be quiet.
                     if fileExists("\(path)/golden.json") { _ = try GoldenFile("\(path)/golden.json") }
                     return context.report(.notYet("models/\(name)", "\(type), \(architecture)"))
                 }
-                try ModelGolden(name: "models/\(name)", path: path, compute: context.compute).run(context)
+                let golden = try ModelGolden(name: "models/\(name)", path: path, compute: context.compute)
+                if golden.checkpoint.config.scoresSequences { try golden.runReward(context) } else { try golden.run(context) }
             }
         }
     }
@@ -100,7 +101,7 @@ struct ModelGolden {
 
     // MARK: What was put in
 
-    private func inputs(_ recorder: inout CaseRecorder) throws {
+    func inputs(_ recorder: inout CaseRecorder) throws {
         let root = file.root
         let shape = [rows.count, width]
         for (key, values) in [("input_ids", try root.member("input_ids").integerRows()), ("attention_mask", try root.member("attention_mask").integerRows())] {
@@ -195,7 +196,7 @@ struct ModelGolden {
 
     private func norm(_ values: some Sequence<Float>) -> Double { values.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot() }
 
-    private func compareGradients(_ recorder: inout CaseRecorder) throws {
+    func compareGradients(_ recorder: inout CaseRecorder) throws {
         let names = try file.root.member("full_gradients").texts()
         let stored = tensors.file.names.filter { $0.hasPrefix("grad.") }.map { String($0.dropFirst(5)) }
         recorder.equal("full_gradients", stored.sorted(), golden: names.sorted())
@@ -214,7 +215,7 @@ struct ModelGolden {
         }
     }
 
-    private func compareNorms(_ recorder: inout CaseRecorder) throws {
+    func compareNorms(_ recorder: inout CaseRecorder) throws {
         let golden = try file.root.member("grad_norm").members()
         recorder.equal("names in grad_norm", model.parameters.map(\.name).sorted(), golden: golden.map(\.key).sorted())
         var squares = 0.0

@@ -1,0 +1,35 @@
+import Foundation
+import Synchronization
+
+/// Calls that wait on sockets, several at a time: each has a thread of its own, none of those that compute.
+final class ConcurrentCalls: Sendable {
+    private let next = Atomic<Int>(0)
+    private let running = Atomic<Int>(0)
+    private let stopped = Atomic<Bool>(false)
+
+    /// Whether no more calls are to begin, and those under way are to end.
+    var isStopped: Bool { stopped.load(ordering: .relaxed) }
+    func stop() { stopped.store(true, ordering: .relaxed) }
+
+    /// Calls `body` for 0..<count, at most `limit` at a time, in order of index; results come as they are finished. Once for each object.
+    func results<Value: Sendable>(count: Int, limit: Int, _ body: @escaping @Sendable (Int) -> Value) -> AsyncStream<(Int, Value)> {
+        let (stream, continuation) = AsyncStream<(Int, Value)>.makeStream()
+        let threads = min(max(limit, 1), count)
+        guard threads > 0 else {
+            continuation.finish()
+            return stream
+        }
+        running.store(threads, ordering: .sequentiallyConsistent)
+        for _ in 0..<threads {
+            Thread.detachNewThread { [self] in
+                while !isStopped {
+                    let index = next.add(1, ordering: .relaxed).oldValue
+                    guard index < count else { break }
+                    continuation.yield((index, body(index)))
+                }
+                if running.subtract(1, ordering: .sequentiallyConsistent).newValue == 0 { continuation.finish() }
+            }
+        }
+        return stream
+    }
+}
