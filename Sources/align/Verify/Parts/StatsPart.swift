@@ -89,6 +89,7 @@ struct StatsPart: VerifyPart {
         let ratings = try data.elements().map { row in
             try row.elements().map { cell -> Double? in cell.json.isNull ? nil : try cell.number() }
         }
+        data.markRead()
         for metric in KrippendorffAlpha.Metric.allCases {
             guard let golden = node.optional(metric.rawValue) else { continue }
             recorder.compare(metric.rawValue, try KrippendorffAlpha.alpha(ratings, metric: metric), golden: try golden.number(), limit)
