@@ -158,7 +158,7 @@ func loss(_ objective: any RewardObjective, _ values: [Double], _ outputs: Int, 
         metrics.add(try loss(BradleyTerry(), [-3, 4], 1, [row]).metrics)
         let found = ["min_reward", "mean_reward", "max_reward", "accuracy", "margin"].map { metrics[$0] ?? .nan }
         let expected: [Double] = [-3, 0.5, 4, 0.5, -4.0 / 3]
-        #expect(found == expected, "\(found)")
+        #expect(found == expected, "\(found) and \(expected)")
     }
 
     @Test("a reward that is not finite is named") func notFinite() throws {
