@@ -118,7 +118,7 @@ struct PreferenceLossGolden {
         // The goldens' rewards are of plain sums, whatever the loss makes of the longer side's tail.
         var plain = objective
         plain.tailWeight = 1
-        let rewarded = objective.tailWeight == 1 ? alone : try (0..<B).map { try evaluate(plain, pairs: [$0]) }
+        let rewarded = try objective.tailWeight == 1 ? alone : (0..<B).map { try evaluate(plain, pairs: [$0]) }
         for (key, metric) in [("rewards_chosen", "rewards/chosen"), ("rewards_rejected", "rewards/rejected")] {
             guard let golden = node.optional(key) else { continue }
             recorder.compare(key, rewarded.map { $0.metrics[metric] ?? .nan }, golden: try golden.numbers(), tolerances.loss)
