@@ -26,7 +26,7 @@ func score(_ spec: String, _ item: RewardItem, _ context: RewardContext = Reward
     @Test("math answers in every dress", arguments: [
         ("so it is 42.\n#### 42", "42", 1.0), ("#### 1,234", "1234", 1), ("#### $70,000.00", "#### 70000", 1), ("The answer is 18 dollars.", "18", 1),
         ("the answer is: x = 7. Check: 3 + 4", "7", 1), ("Thus \\boxed{\\frac{1}{2}}.", "0.5", 1), ("\\boxed{1{,}000}", "1000", 1), ("\\boxed{x^2+1}", "x^2+1", 1),
-        ("\\boxed{x^2+1}", "x^2 + 1", 0), ("A: 18", "Janet sells 9.\nA: 18", 1), ("first 3, then 5, so 15", "15", 1), ("15 cups, of which 3", "15", 0), ("#### -3", "-3", 1),
+        ("\\boxed{x^2+1}", "x^2 + 1", 1), ("\\boxed{x^2+1}", "x^2 + 2", 0), ("A: 18", "Janet sells 9.\nA: 18", 1), ("first 3, then 5, so 15", "15", 1), ("15 cups, of which 3", "15", 0), ("#### -3", "-3", 1),
         ("5-3 makes 2", "-3", 0), ("10 - 3", "3", 1), ("#### 3/4", "0.75", 1), ("#### 50%", "50", 1), ("no idea", "1", 0), ("", "1", 0), ("#### 41\nno: #### 42", "42", 1),
         ("\\boxed{(A)}", "A", 1), ("#### 0.1", "0.10", 1), ("#### 1000001", "1000002", 0), ("12,34", "34", 1), ("The answer is 1/0", "1", 1),
     ])

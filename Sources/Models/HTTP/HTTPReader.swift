@@ -52,9 +52,9 @@ public final class HTTPReader {
             }
             let end = buffer[range].firstIndex(of: 0x0A) ?? range.upperBound
             bytes += buffer[range.lowerBound..<end]
-            limit -= end - range.lowerBound + 1
-            guard limit >= 0 else { throw .tooLarge(peer: peer, what: what, limit: Self.headLimit) }
             let isWhole = end < range.upperBound
+            limit -= end - range.lowerBound + (isWhole ? 1 : 0)
+            guard limit >= 0 else { throw .tooLarge(peer: peer, what: what, limit: Self.headLimit) }
             range = (isWhole ? end + 1 : end)..<range.upperBound
             if isWhole { break }
         }
@@ -128,7 +128,7 @@ public final class HTTPReader {
             if count == 0 { break }
             guard body.count + count <= limit else { throw .tooLarge(peer: peer, what: "the body", limit: limit) }
             try take(count, into: &body, by: deadline)
-            var end = 2
+            var end = 1024
             guard let rest = try self.line(limit: &end, what: "a chunk's end", isFirst: false, by: deadline), rest.isEmpty else {
                 throw .malformed(peer: peer, found: "bytes after a chunk", expected: "the end of a line")
             }

@@ -30,6 +30,7 @@ final class JudgeReward: Reward {
             }
         }
         for await (index, result) in results {
+            calls.took()
             switch result {
             case let .success(score): scores[index] = score
             case let .failure(fault):

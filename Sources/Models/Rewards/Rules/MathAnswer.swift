@@ -4,7 +4,7 @@ import Foundation
 struct MathAnswer: Equatable {
     /// nil where the answer is no number.
     var number: Double?
-    /// Without spaces, dollar signs and LaTeX's dress, in lower case.
+    /// Without dollar signs and LaTeX's dress, in lower case.
     var text: String
     /// Whether the solution marks it: `#### 42`, `\boxed{42}`, `A: 42`, "the answer is 42".
     var isMarked: Bool
@@ -12,7 +12,8 @@ struct MathAnswer: Equatable {
     /// Numbers to 1e-9 of their size, everything else letter by letter.
     func agrees(with other: MathAnswer) -> Bool {
         if let a = number, let b = other.number { return abs(a - b) <= 1e-9 * max(1, abs(a), abs(b)) }
-        return number == nil && other.number == nil && !text.isEmpty && text == other.text
+        let (a, b) = (text.filter { !$0.isWhitespace }, other.text.filter { !$0.isWhitespace })
+        return number == nil && other.number == nil && !a.isEmpty && a == b
     }
 
     private init(_ part: some StringProtocol, isMarked: Bool) {
@@ -94,6 +95,8 @@ struct MathAnswer: Equatable {
     /// The number that an answer is: what follows its last `=`, with or without a unit; nil where there is none, or the text says more.
     private static func number(in text: String) -> Double? {
         let side = text.split(separator: "=").last.map(String.init) ?? text
+        // An expression is compared as it is written.
+        guard !side.contains(where: { "^*+_\\{".contains($0) }) else { return nil }
         return numbers(in: side).first?.value
     }
 

@@ -54,6 +54,7 @@ public final class RemoteRollouts: Rollouts {
             Result { () throws(RemoteError) in try Self.ask(jobs[index].request, server, served) { calls.isStopped || isCancelled() } }
         }
         for await (job, result) in answers {
+            calls.took()
             switch result {
             case let .success(answer):
                 inARow = 0
