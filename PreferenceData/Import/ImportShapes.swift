@@ -18,14 +18,14 @@ struct ImportShape: Sendable {
     let shape: RecordShape
     let format: ImportFormat
     let matches: @Sendable (RowView) -> Bool
-    let read: @Sendable (RowView, RowOrigin, ImportContext) throws(RowFault) -> [StoredRow]
+    let read: @Sendable (RowView, RowOrigin, ImportContext) throws(RowFault) -> (shape: RecordShape, rows: [StoredRow])
 
     /// In the order in which they are tried: those that ask for more fields come first.
     static let all: [ImportShape] = [
         ImportShape(.vote, .votes, { $0.has("prompt", "completions", "outcome") }, VoteShapes.vote),
-        ImportShape(.tokenPair, .pairs, { $0.has("prompt_ids", "chosen_ids", "rejected_ids") }, pair),
-        ImportShape(.promptChosenRejected, .pairs, { $0.has("chosen", "rejected") }, pair),
-        ImportShape(.questionResponses, .pairs, { $0.has("question", "response_j", "response_k") }, pair),
+        ImportShape(.tokenPair, .pairs, { $0.has("prompt_ids", "chosen_ids", "rejected_ids") }, reading: pair),
+        ImportShape(.promptChosenRejected, .pairs, { $0.has("chosen", "rejected") }, reading: pair),
+        ImportShape(.questionResponses, .pairs, { $0.has("question", "response_j", "response_k") }, reading: pair),
         ImportShape(.annotatedResponses, .judgments, { $0.has("response1", "response2", "annotator1") }, VoteShapes.annotated),
         ImportShape(.labelledResponses, .judgments, { $0.has("response_1", "response_2", "label") }, VoteShapes.labelledResponses),
         ImportShape(.labelledOutputs, .judgments, { $0.has("output_1", "output_2", "label") }, VoteShapes.labelledOutputs),
@@ -36,7 +36,7 @@ struct ImportShape: Sendable {
         ImportShape(.labelledCompletion, .labels, isLabelled, CandidateShapes.label),
         ImportShape(.scoredCompletion, .scores, isScored, CandidateShapes.score),
         ImportShape(.instances, .examples, { $0.has("instruction", "instances") }, TreeShapes.instances),
-        ImportShape(.promptCompletion, .examples, isSupervised, example),
+        ImportShape(.promptCompletion, .examples, isSupervised, reading: example),
         ImportShape(.prompt, .prompts, { _ in true }, task),
     ]
 
@@ -44,7 +44,15 @@ struct ImportShape: Sendable {
         _ shape: RecordShape, _ format: ImportFormat, _ matches: @escaping @Sendable (RowView) -> Bool,
         _ read: @escaping @Sendable (RowView, RowOrigin, ImportContext) throws(RowFault) -> [StoredRow]
     ) {
-        (self.shape, self.format, self.matches, self.read) = (shape, format, matches, read)
+        self.init(shape, format, matches, reading: { (row, origin, context) throws(RowFault) in (shape, try read(row, origin, context)) })
+    }
+
+    /// - Parameter reading: Of several shapes: it says which one it found.
+    init(
+        _ shape: RecordShape, _ format: ImportFormat, _ matches: @escaping @Sendable (RowView) -> Bool,
+        reading: @escaping @Sendable (RowView, RowOrigin, ImportContext) throws(RowFault) -> (shape: RecordShape, rows: [StoredRow])
+    ) {
+        (self.shape, self.format, self.matches, read) = (shape, format, matches, reading)
     }
 
     /// What a row comes to, and the shape it was found to have.
@@ -54,27 +62,28 @@ struct ImportShape: Sendable {
         guard let known = all.first(where: { (format == .auto || $0.format == format) && $0.matches(row) }) else {
             throw row.unknownShape(of: all.filter { format == .auto || $0.format == format }.map(\.shape))
         }
-        let rows = try known.read(row, origin, context)
-        for row in rows { for content in [row.prompt.content] + row.completions { try checkOrder(content) } }
-        return (known.shape, rows)
+        let found = try known.read(row, origin, context)
+        for row in found.rows { for content in [row.prompt.content] + row.completions { try checkOrder(content) } }
+        return found
     }
 
     // MARK: Shapes that stages read too
 
-    private static func pair(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> [StoredRow] {
+    @Sendable private static func pair(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> (shape: RecordShape, rows: [StoredRow]) {
         if row.object[row.name("prompt")]?.isNull == true, !["conversations", "instruction", "question"].contains(where: { row.has($0) }) {
             throw RowFault(reason: "\"\(row.name("prompt"))\" is null, expected a prompt.", remedy: "Write the prompt, or leave the field out if both completions begin with it.")
         }
-        return [.comparison(StoredComparison(try PairShapes.read(row, origin), source: context.source))]
+        let pair = try PairShapes.read(row, origin)
+        return (pair.shape, [.comparison(StoredComparison(pair, source: context.source))])
     }
 
-    private static func example(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> [StoredRow] {
+    @Sendable private static func example(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> (shape: RecordShape, rows: [StoredRow]) {
         let example = try SupervisedShapes.read(row, origin)
         let completion = StoredContent(example.completion)
         let prompt = StoredPrompt(example.prompt.map { StoredContent($0) } ?? .none(before: completion), tools: example.tools?.text())
         var rows: [StoredRow] = [.example(prompt: prompt, completion: completion, lossMask: example.lossMask)]
         if row.has("question", "answer"), let answer = finalAnswer(try row.text("answer")) { rows.append(.task(prompt: prompt, answer: answer)) }
-        return rows
+        return (example.shape, rows)
     }
 
     private static func task(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> [StoredRow] {

@@ -56,7 +56,7 @@ public final class PreferenceStore: Sendable {
         try useWriteAheadLog(database)
         try database.script("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
         var known = 0
-        while align_migration(Int32(known + 1)) != nil { known += 1 }
+        while migration(known + 1) != nil { known += 1 }
         let found = try database.integer("PRAGMA user_version")
         guard found <= known else { throw .newer(path: database.path, found: found, known: known) }
         guard found < known else { return }
@@ -65,8 +65,7 @@ public final class PreferenceStore: Sendable {
             // Another process may have migrated while this one waited for the lock.
             let found = try database.integer("PRAGMA user_version")
             for number in 1...known where number > found {
-                guard let sql = align_migration(Int32(number)) else { continue }
-                try database.script(String(cString: sql))
+                if let sql = migration(number) { try database.script(sql) }
             }
             try database.script("PRAGMA application_id = \(applicationID); PRAGMA user_version = \(known);")
         }
@@ -92,6 +91,9 @@ public final class PreferenceStore: Sendable {
         if [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x0BD0_0BD0, 0x4750_4653].contains(magic) { throw .networkFileSystem(path: path) }
         #endif
     }
+
+    /// The statements that bring a store from the version before to `number`; nil beyond this build's.
+    static func migration(_ number: Int) -> String? { align_migration(Int32(number)).map { String(cString: $0) } }
 
     static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
 

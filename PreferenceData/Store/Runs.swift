@@ -43,12 +43,13 @@ extension PreferenceStore {
                     ON CONFLICT (id) DO UPDATE SET status = excluded.status, finished = NULL
                     """,
                     .text(run.id), .text(run.stage), .text(run.settings), .text(run.directory), .text(run.dataHash), .text(run.modelHash),
-                    .text(Self.starting), .text(run.started))
+                    .text(comparisons.isEmpty ? run.status : Self.starting), .text(run.started))
                 for parent in run.parents {
                     try database.run("INSERT OR IGNORE INTO run_parent (run, parent) SELECT ?1, id FROM run WHERE id = ?2", .text(run.id), .text(parent))
                 }
             }
         }
+        guard !comparisons.isEmpty else { return }
         // In pieces: whoever labels meanwhile shall not wait for a million rows.
         _ = try inPieces(comparisons) { (database, id) throws(StoreError) in
             try database.run("INSERT OR IGNORE INTO run_comparison (run, comparison) VALUES (?1, ?2)", .text(run.id), .text(id)) > 0

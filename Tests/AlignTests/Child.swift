@@ -57,6 +57,9 @@ final class Child {
     /// What it has printed so far.
     var out: String { (try? String(contentsOfFile: folder + "/out", encoding: .utf8)) ?? "" }
 
+    /// What it has said on standard error so far.
+    var err: String { (try? String(contentsOfFile: folder + "/err", encoding: .utf8)) ?? "" }
+
     func wait() throws -> Result {
         process.waitUntilExit()
         return Result(code: process.terminationStatus, out: out, err: try String(contentsOfFile: folder + "/err", encoding: .utf8))

@@ -135,7 +135,8 @@ private final class Labeller {
         _ = try person.settled("before kill -9")
         kill(person.terminal.processID, SIGKILL)
         #expect(try person.terminal.wait() == -SIGKILL)
-        #expect(try folder.standing(by: "anna") == person.answers, "\(try folder.standing(by: "anna").count) kept, \(person.answers.count) answered")
+        let kept = try folder.standing(by: "anna")
+        #expect(kept == person.answers, "\(kept.count) kept, \(person.answers.count) answered")
 
         // Killed in the middle of a vote: it is in the store or not, and the next sitting shows which.
         try person.restart()
@@ -281,10 +282,12 @@ private final class Labeller {
         #expect(chosen.count == 9 && !chosen.contains("known"), "\(chosen)")
     }
 
-    @Test("mistakes have their exit codes", arguments: [
-        (["label", "--overlap", "0"], Int32(64)), (["label", "--store", "/nowhere/else/x.sqlite"], 66), (["label", "--pairs", "/nowhere.jsonl"], 66),
+    private static let mistakes: [([String], Int32)] = [
+        (["label", "--overlap", "0"], 64), (["label", "--store", "/nowhere/else/x.sqlite"], 66), (["label", "--pairs", "/nowhere.jsonl"], 66),
         (["label", "--model", "x"], 64), (["label", "--order", "best"], 64), (["label", "--prompts", "p", "--pairs", "q"], 64),
-    ]) func mistakes(words: [String], code: Int32) throws {
+    ]
+
+    @Test("mistakes have their exit codes", arguments: mistakes) func exitCodes(words: [String], code: Int32) throws {
         let folder = try TinyFolder()
         let result = try Child(words + (words.contains("--store") ? [] : ["--store", folder.path + "/s.sqlite"]) + ["--annotator", "anna"]).wait()
         #expect(result.code == code, "\(words): exit \(result.code), \(result.err)")

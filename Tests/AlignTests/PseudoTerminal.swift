@@ -20,10 +20,13 @@ final class PseudoTerminal {
     init(_ words: [String], columns: UInt16 = 100, rows: UInt16 = 30, environment: [String: String] = [:]) throws {
         folder = FileManager.default.temporaryDirectory.path + "/align-pty-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        master = posix_openpt(O_RDWR | O_NOCTTY)
-        guard master >= 0, grantpt(master) == 0, unlockpt(master) == 0 else { throw Failure(what: "no pseudo-terminal: \(String(cString: strerror(errno)))") }
-        var name = [CChar](repeating: 0, count: 128)
-        guard ptsname_r(master, &name, name.count) == 0 else { throw Failure(what: "the pseudo-terminal has no name") }
+        // What grantpt, unlockpt and ptsname do on Linux.
+        master = open("/dev/ptmx", O_RDWR | O_NOCTTY)
+        var (locked, number): (Int32, Int32) = (0, 0)
+        guard master >= 0, ioctl(master, 0x4004_5431 /* TIOCSPTLCK */, &locked) == 0, ioctl(master, 0x8004_5430 /* TIOCGPTN */, &number) == 0 else {
+            throw Failure(what: "no pseudo-terminal: \(String(cString: strerror(errno)))")
+        }
+        let name = "/dev/pts/\(number)"
         _ = fcntl(master, F_SETFD, FD_CLOEXEC)
         var size = winsize(ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
         _ = ioctl(master, UInt(TIOCSWINSZ), &size)

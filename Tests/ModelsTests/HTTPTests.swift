@@ -1,5 +1,6 @@
 import Foundation
 import Serialization
+import Synchronization
 import Testing
 
 @testable import Models
@@ -90,11 +91,23 @@ private final class ScriptedStream: ByteStream {
         #expect(server.requests.count == 4, "\(server.requests.count)")
     }
 
-    @Test("https to a server that speaks no TLS, or whose certificate nobody signed, fails before anything is sent") func tls() throws {
-        let server = try FakeServer { _ in .json(200, "ok") }
-        defer { server.stop() }
-        let client = HTTPClient(try HTTPURL("https://127.0.0.1:\(server.port)"))
-        #expect { try client.send(HTTPRequest("GET", "/")) } throws: { if case HTTPError.insecure = $0 { true } else { false } }
-        #expect(server.requests.isEmpty)
+    @Test("https to a server that speaks no TLS fails; nothing is sent in the clear") func tls() throws {
+        let listener = try ListeningSocket(host: "127.0.0.1", port: 0)
+        let heard = Mutex<[UInt8]>([])
+        Thread.detachNewThread {
+            var connection: Socket?
+            while connection == nil { connection = listener.accept() }
+            var buffer = [UInt8](repeating: 0, count: 4096)
+            let count = try? buffer.withUnsafeMutableBytes { try connection?.read(into: $0, by: Deadline(seconds: 60)) }
+            heard.withLock { $0 = Array(buffer[..<(count ?? 0)]) }
+            try? connection?.write(Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), by: Deadline(seconds: 60))
+            connection?.close()
+        }
+        let client = HTTPClient(try HTTPURL("https://127.0.0.1:\(listener.port)"))
+        let body = Array("a secret".utf8)
+        #expect { try client.send(HTTPRequest("POST", "/", body: body)) } throws: { if case HTTPError.insecure = $0 { true } else { false } }
+        let bytes = heard.withLock { $0 }
+        // A handshake record, TLS's first byte, and none of ours.
+        #expect(bytes.first == 22 && bytes.firstRange(of: body) == nil, "\(bytes.prefix(20))")
     }
 }

@@ -160,15 +160,13 @@ import Testing
     }
 
     @Test("a server that is not there, is slow, has another model, wants a key, or is none") func refusals() async throws {
-        let dead = try server { _ in .silence }
-        dead.stop()
         #expect { _ = try rollouts(OpenAIServer(try HTTPURL("http://127.0.0.1:1"), key: nil, retry: RetryPolicy(), sleep: { _ in })) } throws: {
             if case RemoteError.http(.cannotConnect) = $0 { true } else { false }
         }
         let slow = try server { _ in .silence }
         defer { slow.stop() }
-        let engine = try rollouts(openAI(slow, attempts: 2, answerSeconds: 0.3))
-        await #expect { _ = try await engine.sample(request(1)) } throws: { "\($0)".contains("after 2 attempts") && "\($0)".contains("0.3 seconds") }
+        let engine = try rollouts(openAI(slow, attempts: 2, answerSeconds: 1.5))
+        await #expect { _ = try await engine.sample(request(1)) } throws: { "\($0)".contains("after 2 attempts") && "\($0)".contains("1.5 seconds") }
 
         let named = try server { .json(200, FakeServer.completion($0, model: "other")) }
         defer { named.stop() }

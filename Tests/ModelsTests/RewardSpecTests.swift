@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test("labels of people: those that are there count, the rest is waited for") func human() async throws {
-        struct Queue: LabelQueue {
+        struct Queue: HumanQueue {
             func scores(of items: [RewardItem]) -> [Double?] { items.map { $0.completion == "new" ? nil : 0.5 } }
         }
         var context = RewardContext()

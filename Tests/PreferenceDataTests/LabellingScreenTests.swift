@@ -44,7 +44,7 @@ import Testing
     }
 
     @Test("every line fills the width and there are as many as rows, at any size") func sizes() {
-        let long = Candidates(prompt: "日本語の長い文 \u{1B}[2J", completions: [StoredContent(kind: .text, text: String(repeating: "word ", count: 400)), "short"])
+        let long = Candidates(prompt: StoredPrompt("日本語の長い文 \u{1B}[2J"), completions: [StoredContent(kind: .text, text: String(repeating: "word ", count: 400)), "short"])
         let item = LabelSession(.init(annotator: "anna", session: "s"), entries: [.init(item: long.item)], votes: [])
         for (width, height) in [(1, 1), (23, 9), (24, 8), (60, 10), (89, 24), (90, 24), (200, 50)] {
             let screen = screen(LabelInterface(item, guidelines: nil), long, width, height)
@@ -58,7 +58,7 @@ import Testing
 
     @Test("scrolling reaches the last line and stops there") func scrolling() {
         let text = (0..<300).map { "line \($0)" }.joined(separator: "\n")
-        let candidates = Candidates(prompt: "p", completions: [StoredContent(kind: .text, text: text), "short"])
+        let candidates = Candidates(prompt: StoredPrompt("p"), completions: [StoredContent(kind: .text, text: text), "short"])
         var interface = LabelInterface(LabelSession(.init(annotator: "a", session: "s"), entries: [.init(item: candidates.item)], votes: []), guidelines: nil)
         #expect(!screen(interface, candidates).lines.contains { $0.text.contains("line 299") })
         _ = interface.handle(.end, time: "t")

@@ -1,5 +1,5 @@
 /// Where completions wait for people, and their labels are kept. The program puts the preference store behind it.
-public protocol LabelQueue: Sendable {
+public protocol HumanQueue: Sendable {
     /// The score that people gave each item; nil where they have not yet, and then the item is in the queue (once, however often it is asked).
     func scores(of items: [RewardItem]) throws -> [Double?]
 }
@@ -7,9 +7,9 @@ public protocol LabelQueue: Sendable {
 /// `human`: completions are queued for labelling; they score what people say.
 final class HumanReward: Reward {
     let name = "human"
-    private let queue: any LabelQueue
+    private let queue: any HumanQueue
 
-    init(_ queue: any LabelQueue) { self.queue = queue }
+    init(_ queue: any HumanQueue) { self.queue = queue }
 
     /// - Throws: `.awaitingLabels` until all of them are labelled.
     func scores(of items: [RewardItem]) throws(RewardFailure) -> [RewardScore] {

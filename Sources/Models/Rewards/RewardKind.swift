@@ -5,7 +5,7 @@ public struct RewardContext: Sendable {
     /// Reads the reward model of a folder.
     public var loadModel: (@Sendable (_ path: String) throws -> any Reward)?
     /// Where completions wait for people.
-    public var labels: (any LabelQueue)?
+    public var labels: (any HumanQueue)?
     public var environment: [String: String] = ProcessInfo.processInfo.environment
     public var retry = RetryPolicy()
     public var isCancelled: @Sendable () -> Bool = { false }

@@ -83,6 +83,6 @@ extension StageContext {
 }
 
 extension RowOrigin {
-    /// `file:line`.
-    var place: String { "\(file):\(line)" }
+    /// `file:line`; what came from no file has no line.
+    var place: String { line > 0 ? "\(file):\(line)" : file }
 }

@@ -70,7 +70,7 @@ struct LabelCommand: Command {
         guidelines = arguments.optionalText("guidelines")
         (grades, asksStrength) = (arguments.isOn("grades"), arguments.isOn("strength"))
         (isPlain, isJSON) = (arguments.isOn("plain"), arguments.isOn("json"))
-        let drawn = try SamplingFlags.sampling(arguments, preset: Self.preset)
+        let drawn = try SamplingFlags(arguments, preset: Self.preset)
         seed = drawn.seed
         if prompts.isEmpty {
             let given = ["model", "samples"].filter { arguments.values[$0] != nil || arguments.config[$0] != nil }

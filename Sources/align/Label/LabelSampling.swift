@@ -8,19 +8,18 @@ import Tokenizers
 /// Completions sampled to be labelled: of one model, or of several side by side.
 struct LabelSampling {
     private let models: [ModelChoice]
-    private let sampling: Sampling
+    private let flags: SamplingFlags
+    /// Completions of each prompt by each model.
+    private let count: Int
     private let isChat: Bool
     /// Prompts sampled together: what an interruption may lose.
     private static let together = 16
 
-    init(_ arguments: Arguments, _ sampling: Sampling) throws(UsageError) {
+    init(_ arguments: Arguments, _ flags: SamplingFlags) throws(UsageError) {
         let choice = try ModelChoice(arguments), paths = arguments.list("model")
         models = paths.isEmpty ? [choice] : paths.map { ModelChoice(path: $0, like: choice) }
-        isChat = arguments.isOn("chat")
-        let count = try arguments.integer("samples", in: 1...9, default: models.count > 1 ? 1 : 2, expected: "a number of completions, such as 2")
-        var drawn = sampling
-        drawn.samplesPerPrompt = count
-        self.sampling = drawn
+        (isChat, self.flags) = (arguments.isOn("chat"), flags)
+        count = try arguments.integer("samples", in: 1...9, default: models.count > 1 ? 1 : 2, expected: "a number of completions, such as 2")
         guard (2...9).contains(count * models.count) else {
             throw .badValue(command: arguments.usage.name, flag: "samples", found: "\(count)", expected: "2 to 9 completions of a prompt, of all models together")
         }
@@ -28,10 +27,10 @@ struct LabelSampling {
 
     /// The items of the prompts, sampled where the store has them not yet.
     func items(_ files: [String], columns: [String: String], onBadRow: OnBadRow, store: PreferenceStore) throws -> [LabelItem] {
-        let rows = try Records.prompts(files.map(RecordFile.parse), columns: columns, onBadRow: onBadRow, seed: sampling.seed).rows
+        let rows = try Records.prompts(files.map(RecordFile.parse), columns: columns, onBadRow: onBadRow, seed: flags.seed).rows
         let checkpoints = try models.map { try $0.open() }
         let hashes = try checkpoints.map { try $0.contentHash() }
-        let source = StoredSource(named: "sampled: " + hashes.joined(separator: " ") + " " + settings.text() + (isChat ? " chat" : ""))
+        let source = StoredSource(named: "sampled: " + hashes.joined(separator: " ") + " " + Self.text(sampling(0, checkpoints[0])) + (isChat ? " chat" : ""))
         var known: [String: LabelItem] = [:]
         for item in try store.items(source: source.id) { known[item.prompt] = item }
         let prompts = rows.map { stored($0.prompt) }
@@ -50,25 +49,23 @@ struct LabelSampling {
         _ rows: [(prompt: Content, origin: RowOrigin)], _ prompts: [StoredPrompt], _ models: [(checkpoint: Checkpoint, hash: String)],
         _ source: StoredSource, _ store: PreferenceStore, _ known: inout [String: LabelItem]
     ) throws {
-        let generators = try zip(self.models, models).map { choice, model in Generator(decoder: try choice.decoder(model.checkpoint)) }
+        let generators = try zip(self.models, models).map { choice, model in Generator(decoder: try choice.decoder(model.checkpoint), tokenizer: model.checkpoint.tokenizer) }
         let requests = try models.map { try PromptRequest.read(texts: [], rows: rows, isChat: isChat, checkpoint: $0.checkpoint, command: LabelCommand.usage.name) }
         var same = 0
         for first in stride(from: 0, to: rows.count, by: Self.together) {
             let part = first..<min(first + Self.together, rows.count)
             var completions = [[StoredContent]](repeating: [], count: part.count), generations: [(place: Int, content: StoredContent, Generation)] = []
             for (number, model) in models.enumerated() {
-                var sampling = sampling
-                sampling.stopIDs = model.checkpoint.stopIDs
-                sampling.seed &+= UInt64(number)
+                let sampling = sampling(number, model.checkpoint)
                 let drawn = try generators[number].generate(prompts: part.map { requests[number][$0].tokens }, firstPrompt: first, sampling: sampling) { _, _ in !Interrupt.isRequested }
                 if Interrupt.isRequested { return }
                 for (index, completion) in drawn.enumerated() {
-                    let place = index / sampling.samplesPerPrompt
-                    guard let content = content(completion, of: prompts[part.lowerBound + place], model.checkpoint) else { continue }
+                    let place = index / count
+                    guard let content = content(completion, of: prompts[part.lowerBound + place], model.checkpoint, sampling) else { continue }
                     var generation = Generation(completion: prompts[part.lowerBound + place].completionID(content), model: model.hash, time: PreferenceStore.now())
                     generation.seed = Int(truncatingIfNeeded: sampling.seed)
-                    (generation.sampling, generation.tokens, generation.logProbs) = (settings.text(), completion.tokens, completion.logProbs)
-                    generation.finish = completion.finishReason.rawValue
+                    (generation.sampling, generation.tokens, generation.logProbs) = (Self.text(sampling), completion.tokens, completion.logProbs)
+                    generation.finish = completion.finishReason.name
                     if !completions[place].contains(content) { completions[place].append(content) }
                     generations.append((place, content, generation))
                 }
@@ -85,11 +82,19 @@ struct LabelSampling {
         if same > 0 { Output.warn("\(same) prompts got the same completion every time and are left out; a higher --temperature makes them differ") }
     }
 
-    private var settings: JSON {
-        [
-            "temperature": .number(sampling.temperature), "top_p": .number(sampling.topP), "top_k": .integer(sampling.topK), "min_p": .number(sampling.minP),
-            "max_new_tokens": .integer(sampling.maxNewTokens), "samples": .integer(sampling.samplesPerPrompt), "seed": .integer(Int(truncatingIfNeeded: sampling.seed)),
-        ]
+    /// Of one of the models: each draws with a seed of its own.
+    private func sampling(_ model: Int, _ checkpoint: Checkpoint) -> Sampling {
+        var sampling = flags.sampling(for: checkpoint)
+        sampling.samplesPerPrompt = count
+        sampling.seed &+= UInt64(model)
+        return sampling
+    }
+
+    /// JSON, keys sorted.
+    private static func text(_ sampling: Sampling) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        return (try? encoder.encode(sampling)).map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
     /// A text that is a user's message is kept as one: it is trained on through the template that it was sampled with.
@@ -101,9 +106,9 @@ struct LabelSampling {
     }
 
     /// nil for a completion that says nothing.
-    private func content(_ completion: Completion, of prompt: StoredPrompt, _ checkpoint: Checkpoint) -> StoredContent? {
+    private func content(_ completion: Completion, of prompt: StoredPrompt, _ checkpoint: Checkpoint, _ sampling: Sampling) -> StoredContent? {
         if prompt.content.kind == .tokens { return completion.tokens.isEmpty ? nil : StoredContent(.tokens(completion.tokens)) }
-        let text = checkpoint.tokenizer?.decode(completion.tokens, skipSpecialTokens: true) ?? ""
+        let text = checkpoint.tokenizer.map { CompletionText.of(completion.tokens, $0, sampling) } ?? ""
         guard !text.allSatisfy(\.isWhitespace) else { return nil }
         guard prompt.content.kind == .messages else { return StoredContent(.text(text)) }
         return StoredContent(.messages([Message(role: "assistant", content: text, raw: ["role": "assistant", "content": .string(text)])]))

@@ -6,7 +6,7 @@ import Serialization
 ///
 /// People compare: completions of one prompt stand in one item, a completion alone stands beside its reference answer. A
 /// completion scores the share of the others that it beats, ties a half, averaged over annotators; 0 where both were called bad.
-struct StoreLabelQueue: LabelQueue {
+struct StoreLabelQueue: HumanQueue {
     static let source = StoredSource(named: "align score --reward human")
     let store: PreferenceStore
 
@@ -64,7 +64,7 @@ struct StoreLabelQueue: LabelQueue {
 
     private static func stored(_ prompt: RolloutPrompt.Content) -> StoredContent {
         switch prompt {
-        case let .text(text): text.isEmpty ? .none : StoredContent(kind: .text, text: text)
+        case let .text(text): StoredContent(kind: text.isEmpty ? .none : .text, text: text)
         case let .messages(messages): StoredContent(kind: .messages, text: JSON.array(messages).text())
         case let .tokens(ids): StoredContent(Content.tokens(ids))
         }

@@ -96,7 +96,7 @@ final class HTTPServer: Sendable {
         exchange.send(ServeError(status: status, message: "\(error)"))
         // What the client still writes is read for a moment: closing on unread bytes would take the answer back.
         var buffer = [UInt8](repeating: 0, count: 64 << 10)
-        let patience = Deadline(seconds: 1) { [self] in isStopping }
+        let patience = Deadline(seconds: 5) { [self] in isStopping }
         while let count = try? buffer.withUnsafeMutableBytes({ try connection.read(into: $0, by: patience) }), count > 0, !patience.isOver { continue }
     }
 }

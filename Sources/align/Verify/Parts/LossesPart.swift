@@ -8,17 +8,17 @@ struct LossesPart: VerifyPart {
     static let folder = "losses"
 
     /// The kinds of files, the more particular ones first: what a file is recognised by, and what compares it.
-    private static let kinds: [(
-        fits: @Sendable (GoldenFile) -> Bool, run: @Sendable (GoldenFile, String, VerifyContext) throws -> Void
-    )] = [
-        (RewardLossGolden.fits, { try RewardLossGolden($0).run($1, $2) }),
-        (UnpairedLossGolden.fits, { try UnpairedLossGolden($0).run($1, $2) }),
-        (PPOGolden.fits, { try PPOGolden($0).run($1, $2) }),
-        (PolicyLossGolden.fits, { try PolicyLossGolden($0).run($1, $2) }),
-        (KLGolden.fits, { try KLGolden($0).run($1, $2) }),
-        (DistillationGolden.fits, { try DistillationGolden($0).run($1, $2) }),
-        (PreferenceLossGolden.fits, { try PreferenceLossGolden($0).run($1, $2) }),
-    ]
+    private static var kinds: [(fits: (GoldenFile) -> Bool, run: (GoldenFile, String, VerifyContext) throws -> Void)] {
+        [
+            (RewardLossGolden.fits, { try RewardLossGolden($0).run($1, $2) }),
+            (UnpairedLossGolden.fits, { try UnpairedLossGolden($0).run($1, $2) }),
+            (PPOGolden.fits, { try PPOGolden($0).run($1, $2) }),
+            (PolicyLossGolden.fits, { try PolicyLossGolden($0).run($1, $2) }),
+            (KLGolden.fits, { try KLGolden($0).run($1, $2) }),
+            (DistillationGolden.fits, { try DistillationGolden($0).run($1, $2) }),
+            (PreferenceLossGolden.fits, { try PreferenceLossGolden($0).run($1, $2) }),
+        ]
+    }
 
     func run(_ folder: String, _ context: VerifyContext) {
         for name in entries(of: folder) where name.hasSuffix(".json") {
