@@ -128,6 +128,9 @@ public struct PreferenceSettings: StageSettings {
         if movesReference == true && isReferenceFree == true {
             throw .conflict(settings: ["sync-ref-model", "reference-free"], reason: "without a reference there is none to move")
         }
+        if movesReference == true, training.adapter.adapts {
+            throw .conflict(settings: ["sync-ref-model", "lora"], reason: "with an adapter the reference is the frozen model, which does not move")
+        }
         if movesReference != true, (referenceMixture ?? 0.6) != 0.6 || (referenceInterval ?? 512) != 512 {
             throw .conflict(settings: ["ref-mixup-alpha", "ref-sync-steps", "sync-ref-model"], reason: "the reference moves only with --sync-ref-model")
         }

@@ -10,15 +10,25 @@ extension ModelSource {
     init(_ checkpoint: Checkpoint, compute: Compute, precision: Precision, settings: TrainingSettings) throws {
         self.init(checkpoint, compute: compute, precision: precision, recompute: settings.recompute)
         guard settings.adapter.adapts else { return }
-        let frozen = try FrozenBase(checkpoint, settings, compute: compute, precision: precision)
+        adapt(try FrozenBase(checkpoint, settings, compute: compute, precision: precision))
+        scoring = { head in
+            let scored = try ScoredBackbone(checkpoint, head)
+            var source = ModelSource(checkpoint, saved: scored.saved, compute: compute, precision: precision, recompute: settings.recompute, fillHead: scored.fill)
+            source.adapt(try FrozenBase(checkpoint, scored: scored, settings, compute: compute, precision: precision))
+            return source
+        }
+    }
+
+    /// An adapter of the model trains, and a score head; the model itself stays as it is.
+    private mutating func adapt(_ frozen: FrozenBase) {
         isAdapted = true
-        kernels = compute.path.rawValue  // a frozen model's products are our own, whoever multiplies others
+        kernels = frozen.compute.path.rawValue  // a frozen model's products are our own, whoever multiplies others
         // A base whose weights were rounded is another one.
-        if frozen.rounds { self.precision += " of bf16 weights" }
+        if frozen.rounds { precision += " of bf16 weights" }
         load = { try frozen.load(trains: $0) }
         save = { policy, dtype, folder in
             guard let type = WeightType(rawValue: dtype) else { preconditionFailure("\(dtype) is no type of weights") }
-            try AdapterFile.save(frozen.config, base: checkpoint, tensors: policy.tensorSources, dtype: type, to: folder)
+            try AdapterFile.save(frozen.config, base: frozen.checkpoint, tensors: policy.tensorSources, dtype: type, to: folder)
         }
         restore = { policy, folder in
             guard let model = policy as? Transformer else { preconditionFailure("an adapter is a transformer's") }
@@ -29,7 +39,10 @@ extension ModelSource {
 
     init(_ checkpoint: Checkpoint, compute: Compute, precision: Precision, recompute: Bool) {
         self.init(checkpoint, saved: CheckpointWriter.Model(checkpoint), compute: compute, precision: precision, recompute: recompute)
-        scoring = { try ModelSource(scoring: checkpoint, $0, compute: compute, precision: precision, recompute: recompute) }
+        scoring = { head in
+            let scored = try ScoredBackbone(checkpoint, head)
+            return ModelSource(checkpoint, saved: scored.saved, compute: compute, precision: precision, recompute: recompute, fillHead: scored.fill)
+        }
     }
 
     /// - Parameters:
@@ -37,7 +50,7 @@ extension ModelSource {
     ///   - fillHead: Writes a score head in place of the checkpoint's.
     private init(
         _ checkpoint: Checkpoint, saved: CheckpointWriter.Model, compute: Compute, precision: Precision, recompute: Bool,
-        fillHead: (@Sendable (ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void)? = nil
+        fillHead: ScoredBackbone.Fill? = nil
     ) {
         let config = saved.config
         self.init(
@@ -64,10 +77,18 @@ extension ModelSource {
             })
         templateVariables = checkpoint.templateVariables
     }
+}
 
-    /// The checkpoint's backbone with a score head: of a file, its own, or drawn.
+/// A checkpoint's backbone with a score head: of a file, its own, or drawn.
+private struct ScoredBackbone: Sendable {
+    typealias Fill = @Sendable (ParameterInfo, UnsafeMutableBufferPointer<Float>) throws -> Void
+    /// What is written beside the weights; its config is the model's.
+    let saved: CheckpointWriter.Model
+    /// Writes the head.
+    let fill: Fill
+
     /// - Throws: `CheckpointError` for a head of another size.
-    private init(scoring checkpoint: Checkpoint, _ head: ScoreHead, compute: Compute, precision: Precision, recompute: Bool) throws {
+    init(_ checkpoint: Checkpoint, _ head: ScoreHead) throws {
         let base = checkpoint.config
         var config = base.scoring(outputs: head.outputs, gradingOutputs: head.gradingOutputs)
         if base.scoresSequences && base.scoreOutputs != head.outputs {
@@ -90,8 +111,9 @@ extension ModelSource {
             saved.paddingToken = checkpoint.tokenizer?.token(padding)
         }
         saved.config = config
+        self.saved = saved
         let deviation = base.raw["initializer_range"]?.double ?? 0.02
-        self.init(checkpoint, saved: saved, compute: compute, precision: precision, recompute: recompute) { parameter, values in
+        fill = { parameter, values in
             if let file, file.info(parameter.name)?.shape == parameter.shape { return try file.read(parameter.name, into: values) }
             if base.scoreHeads.contains(where: { $0.name == parameter.name && $0.outputs == parameter.shape[0] }) {
                 return try checkpoint.read(parameter.name, into: values)
@@ -113,13 +135,15 @@ extension ModelSource {
 private struct FrozenBase: Sendable {
     let checkpoint: Checkpoint
     let config: AdapterConfig
+    /// Set where a score head trains with the adapter.
+    let scored: ScoredBackbone?
     let initial: AdapterFile?
     let settings: TrainingSettings
     let compute: Compute
     let precision: Precision
 
-    init(_ checkpoint: Checkpoint, _ settings: TrainingSettings, compute: Compute, precision: Precision) throws {
-        (self.checkpoint, self.settings, self.compute, self.precision) = (checkpoint, settings, compute, precision)
+    init(_ checkpoint: Checkpoint, scored: ScoredBackbone? = nil, _ settings: TrainingSettings, compute: Compute, precision: Precision) throws {
+        (self.checkpoint, self.scored, self.settings, self.compute, self.precision) = (checkpoint, scored, settings, compute, precision)
         initial = try settings.adapter.initial.map { try AdapterFile(folder: $0) }
         if let initial {
             _ = try Checkpoint(base: checkpoint, adapter: initial)  // do they fit?
@@ -133,11 +157,21 @@ private struct FrozenBase: Sendable {
 
     var rounds: Bool { settings.adapter.basePrecision == .bf16 && precision == .fp32 }
 
-    /// A reference has no adapter.
+    /// Without training: the model as it is, an adapter of its own beside it with the bits it was trained with, and no new one.
     func load(trains: Bool) throws -> Transformer {
+        if !trains, let below = checkpoint.base, let own = checkpoint.adapter {
+            return try Transformer(
+                frozen: below, config: checkpoint.config, base: settings.adapter.basePrecision, adapter: own.config(for: below.config), initial: own, seed: 0,
+                compute: compute, precision: precision, trains: false, recompute: settings.recompute)
+        }
+        return try make(trains: trains)
+    }
+
+    private func make(trains: Bool) throws -> Transformer {
         try Transformer(
-            frozen: checkpoint, base: settings.adapter.basePrecision, adapter: trains ? config : nil, initial: trains ? initial : nil,
-            seed: UInt64(truncatingIfNeeded: settings.seed), compute: compute, precision: precision, trains: trains, recompute: settings.recompute)
+            frozen: checkpoint, config: scored?.saved.config, base: settings.adapter.basePrecision, adapter: trains ? config : nil, initial: trains ? initial : nil,
+            seed: UInt64(truncatingIfNeeded: settings.seed), compute: compute, precision: precision, trains: trains, recompute: settings.recompute,
+            fillHead: initial?.replaced["score.weight"] == nil ? scored?.fill : nil)
     }
 
     func memoryEstimate(tokens: Int, scoredTokens: Int) -> Int? {
