@@ -221,9 +221,8 @@ import Testing
             let file = try #require(environment["ALIGN_TEST_FILE"])
             Thread.detachNewThread {
                 // As soon as a part of the rows is there.
-                while true {
-                    if let watcher = try? PreferenceStore(path: store.path), let count = try? watcher.comparisons().count, count > 0 { kill(getpid(), SIGKILL) }
-                }
+                while !hasRows(store.path) { usleep(1000) }
+                kill(getpid(), SIGKILL)
             }
             _ = try store.importFile(file, at: "2026")
             try await Task.sleep(for: .seconds(60))
@@ -237,4 +236,10 @@ import Testing
         #expect(report.counts.known[.comparisons, default: 0] == half && report.counts.newRows == 20_000 - half, "\(report.counts) after \(half)")
         print("killed after \(half) of 20000 rows")
     }
+}
+
+/// Whether another connection sees comparisons.
+private func hasRows(_ path: String) -> Bool {
+    guard let store = try? PreferenceStore(path: path), let rows = try? store.comparisons() else { return false }
+    return !rows.isEmpty
 }
