@@ -168,10 +168,14 @@ private struct FrozenBase: Sendable {
     }
 
     private func make(trains: Bool) throws -> Transformer {
-        try Transformer(
-            frozen: checkpoint, config: scored?.saved.config, base: settings.adapter.basePrecision, adapter: trains ? config : nil, initial: trains ? initial : nil,
+        let adapter: AdapterConfig? = trains ? config : nil
+        let start: AdapterFile? = trains ? initial : nil
+        let bringsHead = initial?.replaced["score.weight"] != nil
+        let fillHead: ScoredBackbone.Fill? = bringsHead ? nil : scored?.fill
+        return try Transformer(
+            frozen: checkpoint, config: scored?.saved.config, base: settings.adapter.basePrecision, adapter: adapter, initial: start,
             seed: UInt64(truncatingIfNeeded: settings.seed), compute: compute, precision: precision, trains: trains, recompute: settings.recompute,
-            fillHead: initial?.replaced["score.weight"] == nil ? scored?.fill : nil)
+            fillHead: fillHead)
     }
 
     func memoryEstimate(tokens: Int, scoredTokens: Int) -> Int? {
