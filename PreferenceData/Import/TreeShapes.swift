@@ -107,11 +107,12 @@ struct ThreadCollector {
                 faults.append((node.line, RowFault(reason: "the message answers \"\(parent.prefix(60))\", which is not in the file.", remedy: "Add the message it answers.")))
                 continue
             }
-            guard node.message.role == "assistant", !answered.contains(id) else { continue }
+            guard node.message.role == "assistant" else { continue }
             guard let path = path(to: id) else {
                 faults.append((node.line, RowFault(reason: "the message's parents lead in a circle.", remedy: "Correct the parents' ids.")))
                 continue
             }
+            guard !answered.contains(id) else { continue }
             guard path.first?.role == "user", !path[path.count - 1].isEmpty else {
                 faults.append((node.line, RowFault(reason: "the thread does not go from a user's message to an answer.", remedy: "Add the first message.")))
                 continue

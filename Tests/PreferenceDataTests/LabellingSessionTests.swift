@@ -115,7 +115,8 @@ extension LabelSession {
         try session.act(.grade(completion: 1, criterion: .truthfulness, value: 4))
         try session.act(.grade(completion: 1, criterion: .conciseness, value: 2))
         let vote = try #require(try session.act(.choose(.right)))
-        #expect(vote.grades == "{\"\(shown[1])\":{\"conciseness\":2,\"truthfulness\":4}}", "\(vote.grades ?? "none")")
+        let grades = try JSON.parse(try #require(vote.grades))
+        #expect(grades == .object(JSONObject([(shown[1], ["conciseness": 2, "truthfulness": 4])])), "\(grades.text())")
         try session.act(.back)
         #expect(session.draft.grades == [shown[1]: [.truthfulness: 4, .conciseness: 2]])
     }

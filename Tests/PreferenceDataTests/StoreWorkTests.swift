@@ -117,7 +117,7 @@ import Testing
             #expect(throws: StoreError.self) { try store.merge(text) }
             #expect(throws: StoreError.cannotOpen(path: folder + "/none", reason: "there is no such file")) { try store.merge(folder + "/none") }
             #expect(!FileManager.default.fileExists(atPath: folder + "/none"))
-            #expect(try store.comparisons().count == 30)
+            #expect(try store.comparisons().count == 50)
         }
     }
 

@@ -51,7 +51,7 @@ func expectGradient(_ name: String, at values: [Double], _ analytic: [Double], s
         }
         if takes("ld-alpha") {
             var more = plain
-            (more.tailWeight, more.nllCoefficient, more.weighsPairs) = (0.4, 0.3, true)
+            (more.tailWeight, more.nllCoefficient, more.weighsPairs) = (0.4, 0.3, takes("wpo"))
             all.append(more)
         }
         if takes("f-divergence") {

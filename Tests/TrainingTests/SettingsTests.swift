@@ -63,9 +63,12 @@ import Testing
 
     @Test("settings that contradict each other are refused") func conflicts() throws {
         var settings = PreferenceSettings()
-        #expect(throws: SettingError.self) { try settings.validate() }  // no pairs
+        try settings.validate()  // without pairs those of the store
         settings.pairs = ["a"]
         try settings.validate()
+        settings.split = "train"
+        #expect(throws: SettingError.self) { try settings.validate() }
+        settings.split = nil
         settings.labelSmoothing = 0.1
         settings.loss = "ipo"
         #expect(throws: SettingError.self) { try settings.validate() }

@@ -24,7 +24,7 @@ import Testing
             PairTask(rows: rows, reference: reference, objective: DPO(beta: 0.4), sharesPrefixes: false),
             PairTask(rows: rows, reference: reference, objective: IPO(beta: 0.3)),
             PairTask(rows: rows, reference: reference, objective: IPO(beta: 0.3, norm: .sum), sharesPrefixes: false),
-            PairTask(rows: masked, reference: reference, objective: ORPO(beta: 0.6)),
+            PairTask(rows: masked, reference: masked.map { _ in (0, 0) }, objective: ORPO(beta: 0.6)),
             PairTask(rows: masked, reference: reference, objective: AOT(beta: 0.4, labelSmoothing: 0.1), sharesPrefixes: false),
             UnpairedTask(
                 rows: rows.map { UnpairedRow(prompt: $0.prompt, completion: $0.chosen, isDesirable: $0.chosen.count == 3) }, objective: APOZeroUnpaired(beta: 0.4),

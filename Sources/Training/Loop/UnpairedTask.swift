@@ -142,6 +142,14 @@ public struct UnpairedTask: CoupledTask {
         try objective(inputs, step: step)
     }
 
+    /// Accuracy is for held-out rows; TRL's training lines have none.
+    public func metrics(_ metrics: Metrics, isEvaluation: Bool) -> Metrics {
+        guard !isEvaluation else { return metrics }
+        var metrics = metrics
+        metrics.remove { $0 == "accuracy" }
+        return metrics
+    }
+
     /// KTO's margin is of means: of all desirable rewards less all undesirable ones, known once the step is whole.
     public func finish(_ metrics: inout Metrics) {
         if let chosen = metrics["rewards/chosen"], let rejected = metrics["rewards/rejected"] {

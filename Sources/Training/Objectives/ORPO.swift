@@ -20,8 +20,10 @@ public struct ORPO: PairwiseObjective {
         let (w, l) = (min(pair.chosen / pair.chosenLength, -1e-6), min(pair.rejected / pair.rejectedLength, -1e-6))
         let logOdds = (w - l) - (log1mexp(w) - log1mexp(l))
         let slope = -beta * sigmoid(-logOdds)
+        // Held odds do not move.
+        func share(_ logProb: Double, _ length: Double) -> Double { logProb == -1e-6 ? 0 : 1 / -expm1(logProb) / length }
         var loss = PairLoss(
-            value: -beta * logSigmoid(logOdds), chosen: slope / -expm1(w) / pair.chosenLength, rejected: -slope / -expm1(l) / pair.rejectedLength)
+            value: -beta * logSigmoid(logOdds), chosen: slope * share(w, pair.chosenLength), rejected: -slope * share(l, pair.rejectedLength))
         // TRL's names: the ratio's log σ, and the log-odds themselves.
         loss.metrics = ["log_odds_ratio": logSigmoid(logOdds), "log_odds_chosen": logOdds]
         return loss

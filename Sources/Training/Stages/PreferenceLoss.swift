@@ -17,13 +17,14 @@ public struct PreferenceLoss: Sendable {
     public let needsReference: Bool
 
     private static func pairs<Loss: PairwiseObjective>(
-        _ type: Loss.Type, beta: Double = 0.1, _ own: KeyValuePairs<String, JSON> = [:], reference: Bool = true,
+        _ type: Loss.Type, beta: Double = 0.1, _ own: KeyValuePairs<String, JSON> = [:], reference: Bool = true, weighs: Bool = true,
         _ make: @escaping @Sendable (PreferenceSettings) -> Loss
     ) -> PreferenceLoss {
         var knobs: [(String, JSON)] = [("beta", .number(beta))] + own.map { ($0.key, $0.value) }
         if Loss.takesDivergence { knobs += [("f-divergence", "reverse_kl"), ("f-alpha", 0.5)] }
         if reference {
-            knobs += [("reference-free", false), ("ld-alpha", 1), ("wpo", false), ("nll-coefficient", 0), ("sync-ref-model", false)]
+            knobs += [("reference-free", false), ("ld-alpha", 1), ("nll-coefficient", 0), ("sync-ref-model", false)]
+            if weighs { knobs.append(("wpo", false)) }
             knobs += [("ref-mixup-alpha", 0.6), ("ref-sync-steps", 512)]
         }
         return PreferenceLoss(name: type.name, kind: .pairwise(make), knobs: knobs, needsReference: reference)
@@ -47,7 +48,8 @@ public struct PreferenceLoss: Sendable {
         pairs(BCOPair.self) { BCOPair(beta: $0[\.beta]) },
         pairs(SPPO.self) { SPPO(beta: $0[\.beta]) },
         pairs(AOT.self, ["label-smoothing": 0]) { AOT(beta: $0[\.beta], labelSmoothing: $0[\.labelSmoothing]) },
-        pairs(AOTUnpaired.self, ["label-smoothing": 0]) { AOTUnpaired(beta: $0[\.beta], labelSmoothing: $0[\.labelSmoothing]) },
+        // A weight of a pair has no meaning where the two sides are ranked apart.
+        pairs(AOTUnpaired.self, ["label-smoothing": 0], weighs: false) { AOTUnpaired(beta: $0[\.beta], labelSmoothing: $0[\.labelSmoothing]) },
         pairs(APOZero.self) { APOZero(beta: $0[\.beta]) },
         pairs(APODown.self) { APODown(beta: $0[\.beta]) },
         pairs(DiscoPOP.self, ["discopop-tau": 0.05]) { DiscoPOP(beta: $0[\.beta], temperature: $0[\.discopopTau]) },

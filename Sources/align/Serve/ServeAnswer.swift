@@ -58,7 +58,10 @@ struct ServeAnswer {
     // MARK: In pieces
 
     /// The piece that says who speaks, in chats.
-    func start(_ index: Int) -> JSON? { request.isChat ? message([choice(index, ("delta", ["role": "assistant", "content": ""]), nil)]) : nil }
+    func start(_ index: Int) -> JSON? {
+        guard request.isChat else { return Optional.none }  // a plain nil would be JSON's null
+        return message([choice(index, ("delta", ["role": "assistant", "content": ""]), nil)])
+    }
 
     func piece(_ index: Int, _ text: String) -> JSON {
         message([choice(index, request.isChat ? ("delta", ["content": .string(text)]) : ("text", .string(text)), nil)])
@@ -69,7 +72,10 @@ struct ServeAnswer {
         message([choice(index, request.isChat ? ("delta", [:]) : ("text", ""), finished)])
     }
 
-    func usage(_ finished: [CompletionFeed.Finished]) -> JSON? { request.includesUsage ? message([], [("usage", usage(of: finished))]) : nil }
+    func usage(_ finished: [CompletionFeed.Finished]) -> JSON? {
+        guard request.includesUsage else { return Optional.none }
+        return message([], [("usage", usage(of: finished))])
+    }
 
     // MARK: Log-probs
 
