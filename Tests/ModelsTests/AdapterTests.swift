@@ -100,7 +100,8 @@ private func expectGradients(_ model: Transformer, sourceLocation: SourceLocatio
 
     @Test("they do through a quantized base", arguments: [ElementType.q8_0, .q4_0, .q4_1, .q5_0, .q5_1, .q4_K, .f16, .bf16], [false, true])
     func quantized(type: ElementType, isDoRA: Bool) throws {
-        let path = try storedModel(type)
+        // Drawn quants are all positive: larger ones would make a model whose slope changes within a rounding error.
+        let path = try storedModel(type, scale: 0.00008)
         defer { try? FileManager.default.removeItem(atPath: path) }
         let config = AdapterConfig(rank: 4, alpha: 8, isDoRA: isDoRA)
         let model = try Transformer(frozen: Checkpoint.open(path), adapter: config, seed: 1, compute: Compute(threads: 2), precision: .fp32)

@@ -4,7 +4,8 @@ import Tensors
 @testable import Checkpoints
 
 /// A small Llama as a GGUF file, its matrices in one type and its embedding in another.
-func storedModel(_ type: ElementType, embedding: ElementType = .q8_0, heads: Int = 4, keyValueHeads: Int = 2, headSize: Int = 64, vocabulary: Int = 61) throws -> String {
+/// - Parameter scale: Of types that are only read, whose quants are drawn.
+func storedModel(_ type: ElementType, embedding: ElementType = .q8_0, heads: Int = 4, keyValueHeads: Int = 2, headSize: Int = 64, vocabulary: Int = 61, scale: Float16 = 0.0005) throws -> String {
     let (d, m, layers) = (256, 512, 2)
     var head = Data(), table = Data(), data = Data()
     func put<T>(_ value: T, to data: inout Data) { withUnsafeBytes(of: value) { data.append(contentsOf: $0) } }
@@ -45,7 +46,7 @@ func storedModel(_ type: ElementType, embedding: ElementType = .q8_0, heads: Int
         bytes.withUnsafeMutableBytes {
             if type.encode(values, into: $0.baseAddress!, count: count) { return }
             // Types that are only read: random quants under scales that keep weights small.
-            let scale = Float16(0.0005).bitPattern
+            let scale = scale.bitPattern
             for i in 0..<$0.count { $0[i] = UInt8(truncatingIfNeeded: random.next()) }
             for block in 0..<$0.count / type.blockBytes {
                 for at in type == .q6_K ? [208] : [0, 2] { $0.storeBytes(of: scale, toByteOffset: block * type.blockBytes + at, as: UInt16.self) }
