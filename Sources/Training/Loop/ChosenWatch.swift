@@ -20,7 +20,7 @@ struct ChosenWatch {
     /// Compares held-out log-probs with those before training.
     mutating func evaluation(before: Double?, now: Double?) -> String? {
         guard let before, let now, now < before, !isTold else { return nil }
-        return tell("of the held-out rows have become less likely (eval_logps/chosen \(before) before, \(now) now)")
+        return tell("of the held-out rows have become less likely (eval_logps/chosen \(short(before)) before, \(short(now)) now)")
     }
 
     private mutating func tell(_ what: String) -> String {
@@ -28,3 +28,6 @@ struct ChosenWatch {
         return "the chosen completions \(what). Where that hurts: --nll-coefficient 0.2, --loss dpop, a larger --beta or a lower rate"
     }
 }
+
+/// Two digits after the point, as a reader needs them.
+private func short(_ value: Double) -> String { "\((value * 100).rounded() / 100)" }
