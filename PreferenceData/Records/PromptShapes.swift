@@ -4,6 +4,8 @@ import Serialization
 enum PromptShapes {
     struct Prompt: Sendable {
         var content: Content
+        /// What is known to be right.
+        var answer: String?
         var origin: RowOrigin
         var shape: RecordShape
     }
@@ -13,7 +15,8 @@ enum PromptShapes {
         if content.isEmpty {
             throw RowFault(reason: "the prompt is empty, expected something to answer.", remedy: "Leave the row out.")
         }
-        return Prompt(content: content, origin: origin, shape: shape)
+        let answer = ["reference", "ground_truth", "answer", "solution", "target"].lazy.compactMap { row[$0] }.first { !$0.isNull }
+        return Prompt(content: content, answer: answer.map { $0.string ?? $0.text() }, origin: origin, shape: shape)
     }
 
     private static func find(_ row: RowView, _ origin: RowOrigin) throws(RowFault) -> (Content, RecordShape) {

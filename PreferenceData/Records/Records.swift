@@ -26,12 +26,12 @@ public enum Records {
         try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: SupervisedShapes.read)
     }
 
-    /// Prompts to be answered; rows of pairs and examples give theirs.
+    /// Prompts to be answered; rows of pairs and examples give theirs. An answer is what the row knows to be right, for rewards that compare.
     public static func prompts(
         _ files: [RecordFile], columns: [String: String] = [:], onBadRow: OnBadRow = .stop, seed: UInt64 = 0
-    ) throws(RecordError) -> (rows: [(prompt: Content, origin: RowOrigin)], report: ReadReport) {
+    ) throws(RecordError) -> (rows: [(prompt: Content, answer: String?, origin: RowOrigin)], report: ReadReport) {
         let (rows, report) = try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: PromptShapes.read)
-        return (rows.map { (prompt: $0.content, origin: $0.origin) }, report)
+        return (rows.map { (prompt: $0.content, answer: $0.answer, origin: $0.origin) }, report)
     }
 
     // MARK: Reading

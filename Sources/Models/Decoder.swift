@@ -11,6 +11,8 @@ public final class Decoder {
     public let config: ModelConfig
     public let compute: Compute
     let weights: Weights
+    /// What steps multiply with in place of a transformer's own weights, and what those are rounded to.
+    private var rounded: (weights: StoredWeights, type: ElementType)?
     /// Buffers of a step: made for the largest batch seen, not touched by smaller ones.
     private var buffers: StepBuffers?
     private var queries = DecodingCache.Queries()
@@ -23,6 +25,14 @@ public final class Decoder {
 
     public init(_ transformer: Transformer) {
         (config, compute, weights) = (transformer.config, transformer.compute, .transformer(transformer))
+    }
+
+    /// Steps multiply with `weights`; prompts are read with the model's own. Rounded ones follow the model when `take` is called.
+    /// - Throws: `RolloutError.unsupported` for a model whose rows are not whole blocks of the type, or with an adapter.
+    public convenience init(_ transformer: Transformer, steps weights: RolloutWeights) throws {
+        self.init(transformer)
+        guard let type = weights.type else { return }
+        rounded = (try StoredWeights(rounding: transformer, to: type), type)
     }
 
     /// Reads a GGUF file's weights as they are stored.
@@ -39,6 +49,7 @@ public final class Decoder {
         case let .stored(model): return model.bytes
         case let .transformer(model) where model.isFrozen: return model.storedBytes
         case let .transformer(model):
+            if let rounded { return rounded.weights.bytes }
             let layout = model.layout
             let matrices = layout.layers.flatMap { [$0.queryKeyValue, $0.output, $0.gateUp, $0.down] } + [layout.head].compactMap { $0 }
             return matrices.reduce(0) { $0 + $1.rows * $1.columns } * (model.precision == .bf16 ? 2 : 4)
@@ -48,7 +59,7 @@ public final class Decoder {
     /// What its products take: the model's precision, or "as stored".
     public var arithmetic: String {
         switch weights {
-        case let .transformer(model): model.precision.rawValue
+        case let .transformer(model): model.precision.rawValue + (rounded.map { ", steps \($0.type.rawValue)" } ?? "")
         case .stored: "as stored"
         }
     }
@@ -59,12 +70,14 @@ public final class Decoder {
         guard case let .transformer(model) = weights else {
             throw .cannotSynchronize(engine: engine, reason: "its weights stay as their file stores them", remedy: "Load the model with --precision bf16 or fp32.")
         }
-        if policy === model { return }
-        guard let other = policy as? Transformer, other.parameters == model.parameters else {
-            throw .cannotSynchronize(engine: engine, reason: "the policy is not a model of the same shape", remedy: "Make the engine from the policy itself.")
+        if policy !== model {
+            guard let other = policy as? Transformer, other.parameters == model.parameters else {
+                throw .cannotSynchronize(engine: engine, reason: "the policy is not a model of the same shape", remedy: "Make the engine from the policy itself.")
+            }
+            model.weights.base.update(from: other.weights.base, count: model.weights.count)
+            model.weightsChanged()
         }
-        model.weights.base.update(from: other.weights.base, count: model.weights.count)
-        model.weightsChanged()
+        rounded?.weights.take(model)
     }
 
     /// What keys and values are kept in: bf16 where products round them.
@@ -126,7 +139,7 @@ public final class Decoder {
         let (gateUp, hidden, logits) = (b.gateUp.rows(0..<n), b.hidden.rows(0..<n), b.logits.rows(0..<n))
         let model: any StepWeights =
             switch weights {
-            case let .transformer(model): model
+            case let .transformer(model): rounded?.weights ?? model
             case let .stored(model): model
             }
         let rope = model.rotations(queries.lastPosition + 1)

@@ -94,17 +94,7 @@ struct StoredLoader {
             attempt(tasks.count + index) { () throws(CheckpointError) in
                 try checkpoint.read(task.name, into: UnsafeMutableBufferPointer(start: values.base, count: task.rows.count * inputs))
             }
-            guard let type = ElementType.allCases.first(where: { $0.ggml == task.linear.parts[task.part].type }) else { continue }
-            let rowBytes = type.blockBytes * (inputs / type.blockElements)
-            compute.parallel((task.rows.count + step - 1) / step) { block in
-                let rows = block * step..<min(task.rows.count, (block + 1) * step)
-                withUnsafeTemporaryAllocation(byteCount: rowBytes * rows.count, alignment: 64) { bytes in
-                    let isWritten = type.encode(values.base + rows.lowerBound * inputs, into: bytes.baseAddress!, count: rows.count * inputs)
-                    precondition(isWritten, "\(type.rawValue) is only read")
-                    task.linear.pack(
-                        part: task.part, firstPanel: rows.lowerBound / StoredLinear.panel, rows: UnsafeRawPointer(bytes.baseAddress!), count: rows.count, rowBytes: rowBytes)
-                }
-            }
+            if failure.withLock({ $0 == nil }) { task.linear.pack(part: task.part, rounding: values.base, on: compute) }
         }
         if let (_, error) = failure.withLock({ $0 }) { throw error }
     }
@@ -122,6 +112,10 @@ struct StoredMatrices {
     /// The embedding itself where tied; nil for a model that only scores.
     let head: StoredLinear?
     let finalNorm: Matrix
+
+    init(layers: [Layer], embedding: StoredLinear, head: StoredLinear?, finalNorm: Matrix) {
+        (self.layers, self.embedding, self.head, self.finalNorm) = (layers, embedding, head, finalNorm)
+    }
 
     /// - Throws: `CheckpointError` for weights that cannot be read.
     init(_ loader: StoredLoader, config: ModelConfig? = nil, on compute: Compute) throws {

@@ -1,22 +1,37 @@
 import Checkpoints
 import Tensors
 
-/// A checkpoint's weights as its file stores them: matrices in their blocks, norms as floats.
+/// A model's weights in blocks, as its file stores them or rounded from a policy's: matrices in their blocks, norms as floats.
 final class StoredWeights: StepWeights {
     private let layers: [StoredMatrices.Layer]
     private let embedding: StoredLinear
     private let head: StoredLinear
     let finalNorm: Matrix
+    private let matrices: StoredMatrices
     private var rope: RotaryTable
     private var workspace = Workspace()
 
     /// - Throws: `CheckpointError` for weights that cannot be read.
-    init(_ checkpoint: Checkpoint, compute: Compute) throws {
-        let matrices = try StoredMatrices(StoredLoader(checkpoint), on: compute)
-        guard let head = matrices.head else { throw ModelError.noLanguageHead(architecture: checkpoint.config.architecture) }
-        (layers, embedding, self.head, finalNorm) = (matrices.layers, matrices.embedding, head, matrices.finalNorm)
-        rope = RotaryTable(checkpoint.config)
+    convenience init(_ checkpoint: Checkpoint, compute: Compute) throws {
+        try self.init(StoredMatrices(StoredLoader(checkpoint), on: compute), checkpoint.config)
     }
+
+    /// A policy's weights as they are now, rounded to `type`.
+    /// - Throws: `RolloutError.unsupported` for a model whose rows are not whole blocks, or whose weights are not its own.
+    convenience init(rounding policy: Transformer, to type: ElementType) throws {
+        try self.init(StoredMatrices(shapedLike: policy, type: type), policy.config)
+        take(policy)
+    }
+
+    private init(_ matrices: StoredMatrices, _ config: ModelConfig) throws(ModelError) {
+        guard let head = matrices.head else { throw ModelError.noLanguageHead(architecture: config.architecture) }
+        (layers, embedding, self.head, finalNorm) = (matrices.layers, matrices.embedding, head, matrices.finalNorm)
+        self.matrices = matrices
+        rope = RotaryTable(config)
+    }
+
+    /// Rounds the weights that the policy has now; it is the one that this was made for, or one of the same shape.
+    func take(_ policy: Transformer) { matrices.round(policy) }
 
     /// Bytes of matrices that a step reads.
     var bytes: Int { layers.reduce(head.bytes) { $0 + $1.queryKeyValue.bytes + $1.output.bytes + $1.gateUp.bytes + $1.down.bytes } }

@@ -2,7 +2,8 @@ import CAlign
 
 /// Rotated keys and values of every layer, in the order in which one query reads them; blocks are shared by several sequences.
 ///
-/// Keys lie in blocks of 32, `[rows/32][heads][headSize][32]`, so that an instruction meets 16 of them; values lie row by row.
+/// Keys lie in blocks of 32, `[rows/32][heads][headSize][32]`, so that an instruction meets 16 of them; values lie row by row in
+/// blocks of the same size, `[rows/32][heads][32][headSize]`: what one head reads of a block is one piece of memory.
 /// Blocks are handed out one by one and come back one by one: a sequence takes them as it grows, and samples of one prompt
 /// share the prompt's. Under bf16 keys and values are bf16, as products leave them: nothing is lost, memory is half.
 public final class DecodingCache: @unchecked Sendable {  // tasks write the rows and heads they were given
@@ -20,17 +21,19 @@ public final class DecodingCache: @unchecked Sendable {  // tasks write the rows
     public let precision: Precision
     private let heads: Int
     private let headSize: Int
-    private let keys: [FloatBuffer]
-    private let values: [FloatBuffer]
+    /// Of all layers, one after the other.
+    private let keys: FloatBuffer
+    private let values: FloatBuffer
+    private let layerFloats: Int
     private var next = 0
     private var returned: [Int] = []
 
     /// Memory is the system's until a block is first written.
     public init(layers: Int, blocks: Int, keyValueHeads: Int, headSize: Int, precision: Precision) {
         (self.blocks, heads, self.headSize, self.precision) = (blocks, keyValueHeads, headSize, precision)
-        let floats = blocks * DecodingCache.block * keyValueHeads * headSize / (precision == .bf16 ? 2 : 1)
-        keys = (0..<layers).map { _ in FloatBuffer(count: floats) }
-        values = (0..<layers).map { _ in FloatBuffer(count: floats) }
+        layerFloats = blocks * DecodingCache.block * keyValueHeads * headSize / (precision == .bf16 ? 2 : 1)
+        keys = FloatBuffer(count: layers * layerFloats)
+        values = FloatBuffer(count: layers * layerFloats)
         returned.reserveCapacity(blocks)
     }
 
@@ -103,19 +106,25 @@ public final class DecodingCache: @unchecked Sendable {  // tasks write the rows
         }
     }
 
+    private func layerKeys(_ layer: Int) -> UnsafeMutablePointer<Float> { keys.base + layer * layerFloats }
+    private func layerValues(_ layer: Int) -> UnsafeMutablePointer<Float> { values.base + layer * layerFloats }
+
+    /// Elements before a block's part for one head, of keys as of values.
+    private func start(_ row: Int, _ head: Int) -> Int { (row / DecodingCache.block * heads + head) * headSize * DecodingCache.block }
+
     private func store(key: UnsafePointer<Float>, value: UnsafePointer<Float>, layer: Int, row: Int, head: Int, _ kernels: UnsafePointer<align_kernels>) {
         let block = DecodingCache.block
-        let at = (row / block * heads + head) * headSize * block + row % block, place = (row * heads + head) * headSize
+        let at = start(row, head) + row % block, place = start(row, head) + row % block * headSize
         guard precision == .bf16 else {
-            let target = keys[layer].base + at
+            let target = layerKeys(layer) + at
             for i in 0..<headSize { target[i * block] = key[i] }
-            (values[layer].base + place).update(from: value, count: headSize)
+            (layerValues(layer) + place).update(from: value, count: headSize)
             return
         }
-        kernels.pointee.to_bf16(value, values[layer].base.halves + place, Int32(headSize), Int32(headSize))
+        kernels.pointee.to_bf16(value, layerValues(layer).halves + place, Int32(headSize), Int32(headSize))
         withUnsafeTemporaryAllocation(of: UInt16.self, capacity: headSize) { halves in
             kernels.pointee.to_bf16(key, halves.baseAddress!, Int32(headSize), Int32(headSize))
-            let target = keys[layer].base.halves + at
+            let target = layerKeys(layer).halves + at
             for i in 0..<headSize { target[i * block] = halves[i] }
         }
     }
@@ -138,16 +147,16 @@ public final class DecodingCache: @unchecked Sendable {  // tasks write the rows
             func copy<Element>(_ from: (keys: UnsafePointer<Element>, values: UnsafePointer<Element>), _ to: (k: UnsafeMutablePointer<Element>, v: UnsafeMutablePointer<Element>)) {
                 for i in 0..<piece.count {
                     let row = piece.row + i, at = (piece.target + i) * k.stride
-                    (to.v + (piece.target + i) * v.stride).update(from: from.values + row * width, count: width)
                     for head in 0..<heads {
-                        let source = from.keys + (row / block * heads + head) * headSize * block + row % block
+                        let place = start(row, head), source = from.keys + place + row % block
                         for j in 0..<headSize { to.k[at + head * headSize + j] = source[j * block] }
+                        (to.v + (piece.target + i) * v.stride + head * headSize).update(from: from.values + place + row % block * headSize, count: headSize)
                     }
                 }
             }
             switch precision {
-            case .fp32: copy((UnsafePointer(keys[layer].base), UnsafePointer(values[layer].base)), (k.floats, v.floats))
-            case .bf16: copy((UnsafePointer(keys[layer].base.halves), UnsafePointer(values[layer].base.halves)), (k.halves, v.halves))
+            case .fp32: copy((UnsafePointer(layerKeys(layer)), UnsafePointer(layerValues(layer))), (k.floats, v.floats))
+            case .bf16: copy((UnsafePointer(layerKeys(layer).halves), UnsafePointer(layerValues(layer).halves)), (k.halves, v.halves))
             }
         }
     }
@@ -212,8 +221,8 @@ public final class DecodingCache: @unchecked Sendable {  // tasks write the rows
             let (table, rope, kernels) = (compute.path.stored, compute.path.elementwise.pointee.rope!, compute.kernels)
             let (group, d, width) = (shape.group, headSize, heads * headSize)
             var c = align_cache_layer()
-            c.k = UnsafeRawPointer(keys[layer].base)
-            c.v = UnsafeRawPointer(values[layer].base)
+            c.k = UnsafeRawPointer(layerKeys(layer))
+            c.v = UnsafeRawPointer(layerValues(layer))
             c.half = precision == .bf16 ? 1 : 0
             (c.kv_heads, c.head_size) = (Int32(heads), Int32(d))
             (c.scale, c.soft_cap, c.window) = (Float(shape.scale), Float(shape.softCap ?? 0), Int32(shape.window ?? 0))

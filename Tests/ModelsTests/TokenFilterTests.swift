@@ -20,22 +20,25 @@ import Testing
     }
 
     @Test("filters") func filters() throws {
-        for (change, tokens, probabilities) in [
-            ({ $0.topK = 2 }, [0, 1], [2.0 / 3, 1.0 / 3]),
-            ({ $0.topK = 3 }, [0, 1, 2, 3], [0.5, 0.25, 0.125, 0.125]),  // the third and the fourth tie
-            ({ $0.topP = 0.74 }, [0, 1], [2.0 / 3, 1.0 / 3]),
-            ({ $0.minP = 0.3 }, [0, 1], [2.0 / 3, 1.0 / 3]),
-            ({ ($0.topP, $0.minP) = (0.8, 0.3) }, [0, 1], [2.0 / 3, 1.0 / 3]),  // top-p keeps all, min-p two
-            // Entropy 1.75 bits; surprises 1, 2, 3, 3 lie 0.75, 0.25, 1.25, 1.25 from it.
-            ({ $0.typicalP = 0.2 }, [1], [1]),
-            ({ $0.typicalP = 0.6 }, [0, 1], [2.0 / 3, 1.0 / 3]),
-            ({ $0.epsilonCutoff = 0.2 }, [0, 1], [2.0 / 3, 1.0 / 3]),
-            ({ $0.epsilonCutoff = 0.9 }, [0], [1]),
-            // min(0.5, √0.5·e^(−1.213)) = 0.2102
-            ({ $0.etaCutoff = 0.5 }, [0, 1], [2.0 / 3, 1.0 / 3]),
-            ({ $0.temperature = 0 }, [0], [1]),
-            ({ $0.temperature = 0.5 }, [0, 1, 2, 3], [16.0 / 22, 4.0 / 22, 1.0 / 22, 1.0 / 22]),  // squares
-        ] as [((inout Sampling) -> Void, [Int32], [Double])] {
+        let (two, one) = (2.0 / 3, 1.0 / 3)
+        typealias Change = (inout Sampling) -> Void
+        var cases: [(change: Change, tokens: [Int32], probabilities: [Double])] = []
+        func expect(_ tokens: [Int32], _ probabilities: [Double], _ change: @escaping Change) { cases.append((change, tokens, probabilities)) }
+        expect([0, 1], [two, one]) { $0.topK = 2 }
+        expect([0, 1, 2, 3], [0.5, 0.25, 0.125, 0.125]) { $0.topK = 3 }  // the third and the fourth tie
+        expect([0, 1], [two, one]) { $0.topP = 0.74 }
+        expect([0, 1], [two, one]) { $0.minP = 0.3 }
+        expect([0, 1], [two, one]) { ($0.topP, $0.minP) = (0.8, 0.3) }  // top-p keeps all, min-p two
+        // Entropy 1.75 bits; surprises 1, 2, 3, 3 lie 0.75, 0.25, 1.25, 1.25 from it.
+        expect([1], [1]) { $0.typicalP = 0.2 }
+        expect([0, 1], [two, one]) { $0.typicalP = 0.6 }
+        expect([0, 1], [two, one]) { $0.epsilonCutoff = 0.2 }
+        expect([0], [1]) { $0.epsilonCutoff = 0.9 }
+        // min(0.5, √0.5·e^(−1.213)) = 0.2102
+        expect([0, 1], [two, one]) { $0.etaCutoff = 0.5 }
+        expect([0], [1]) { $0.temperature = 0 }
+        expect([0, 1, 2, 3], [16, 4, 1, 1].map { $0 / 22.0 }) { $0.temperature = 0.5 }  // squares
+        for (change, tokens, probabilities) in cases {
             let found = try kept(change)
             #expect(near(found, tokens, probabilities), "\(found.tokens) \(found.probabilities), expected \(tokens) \(probabilities)")
         }
@@ -44,13 +47,17 @@ import Testing
     @Test("penalties and what is forbidden") func penalties() throws {
         // Negative logits are multiplied: ½ becomes ¼, relative to ¼, ⅛, ⅛.
         let repeated = try kept(prompt: [0, 0], { $0.repetitionPenalty = 2 })
-        let thirds: [Double] = [1.0 / 3, 1.0 / 3, 1.0 / 6, 1.0 / 6]
-        #expect(near(repeated, [0, 1, 2, 3], thirds), "\(repeated.probabilities)")
+        let (third, sixth) = (1.0 / 3, 1.0 / 6)
+        let isHalved = near(repeated, [0, 1, 2, 3], [third, third, sixth, sixth])
+        #expect(isHalved, "\(repeated.probabilities)")
         // The prompt does not count; token 0 is there twice, 1 once.
         let two = log(2.0)
         let frequent = try kept(prompt: [2], completion: [0, 1, 0], { ($0.frequencyPenalty, $0.presencePenalty) = (two / 2, two / 2) })
-        let weights = [0.5 * exp(-1.5 * two), 0.125, 0.125, 0.125], sum = weights.reduce(0, +)
-        #expect(near(frequent, [0, 1, 2, 3], weights.map { $0 / sum }), "\(frequent.probabilities)")
+        let weights: [Double] = [0.5 * exp(-1.5 * two), 0.125, 0.125, 0.125]
+        let sum: Double = weights.reduce(0, +)
+        let expected = weights.map { $0 / sum }
+        let isLowered = near(frequent, [0, 1, 2, 3], expected)
+        #expect(isLowered, "\(frequent.probabilities), expected \(expected)")
         // "1 2" was followed by 3, then by 0.
         #expect(try kept(prompt: [1, 2, 3, 1, 2, 0], completion: [1, 2], { $0.noRepeatNgram = 3 }).tokens == [1, 2])
         #expect(try kept(completion: [1], { ($0.minNewTokens, $0.stopIDs) = (2, [0]) }).tokens == [1, 2, 3])

@@ -32,7 +32,7 @@ final class TablePolicy: TrainablePolicy {
 
     private func logits(_ previous: Int) -> [Double] { (0..<V).map { Double(weights.base[previous * V + $0]) } }
 
-    private func logSoftmax(_ previous: Int) -> [Double] {
+    func logSoftmax(_ previous: Int) -> [Double] {
         let z = logits(previous)
         let top = z.max() ?? 0
         let sum = top + log(z.map { exp($0 - top) }.reduce(0, +))

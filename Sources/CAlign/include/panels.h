@@ -18,7 +18,7 @@ void align_panel_pack(int type, const void *const *rows, int count, int inputs, 
 // The weights of one row.
 void align_panel_row(int type, const void *matrix, int panels, int row, int inputs, float *out);
 
-// Keys and values of one layer as decoding reads them. `k` is [rows/32][kv_heads][head_size][32], `v` [rows][kv_heads * head_size].
+// Keys and values of one layer as decoding reads them. `k` is [rows/32][kv_heads][head_size][32], `v` [rows/32][kv_heads][32][head_size].
 typedef struct align_cache_layer {
     const void *k, *v;
     int32_t half;  // whether they are bf16; else fp32

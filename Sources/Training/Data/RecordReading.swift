@@ -20,6 +20,12 @@ enum RecordReading {
             files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
         return (read.rows, Preflight(read.report))
     }
+
+    static func prompts(_ files: [String], settings: TrainingSettings) throws -> (rows: [(prompt: Content, answer: String?, origin: RowOrigin)], preflight: Preflight) {
+        let read = try Records.prompts(
+            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
+        return (read.rows, Preflight(read.report))
+    }
 }
 
 extension TrainingSettings {

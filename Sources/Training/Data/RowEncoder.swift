@@ -162,6 +162,13 @@ struct RowEncoder: Sendable {
 
     // MARK: Prompt and completions
 
+    /// The tokens that an answer to `prompt` follows.
+    func promptTokens(_ prompt: Content, origin: String) throws -> [Int32] {
+        let ids = try tokens(prompt: prompt, completions: [], tools: nil, origin: origin).prompt
+        try check(ids, isText: !prompt.isTokens, origin: origin)
+        return ids
+    }
+
     struct Split {
         var prompt: [Int32]
         var completions: [[Int32]]

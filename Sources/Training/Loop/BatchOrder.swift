@@ -5,6 +5,8 @@ enum RandomStreamID {
     static let shuffle: UInt64 = 1
     static let split: UInt64 = 2
     static let scoreHead: UInt64 = 3
+    static let miniBatches: UInt64 = 4
+    static let acceptance: UInt64 = 5
 }
 
 /// Which rows every optimizer step takes: a permutation of all rows per epoch, from (seed, epoch) alone.

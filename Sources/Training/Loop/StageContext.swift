@@ -34,6 +34,10 @@ public struct StageContext: Sendable {
     /// Used where `--model` is absent.
     public var defaultModel: String?
     public var referenceCache: (any ReferenceCache)?
+    /// Makes an engine that samples from the policy it is handed; online stages need one.
+    public var openRollouts: (@Sendable (_ policy: any TrainablePolicy, _ source: ModelSource) throws -> any Rollouts)?
+    /// Makes the reward that a specification names.
+    public var openReward: (@Sendable (_ spec: String) throws -> any Reward)?
     /// Where runs are remembered; the preference store.
     public var ledger: (any RunLedger)?
     /// Pairs of those who name no file; the preference store.
@@ -61,6 +65,8 @@ public struct ModelSource: Sendable {
     public var template: ChatTemplate?
     /// What templates may name: `bos_token`, `eos_token`, ….
     public var templateVariables: [String: JSON] = [:]
+    /// Ids that end an answer.
+    public var stopIDs: [Int32] = []
     /// Token ids lie below it.
     public var vocabularySize: Int
     /// Longest chain of tokens; nil if the model does not say.

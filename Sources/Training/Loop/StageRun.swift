@@ -85,30 +85,51 @@ struct StageRun {
     func train(
         _ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy, reference: MovingReference? = nil
     ) throws -> StageOutcome {
-        let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
-        if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + RunDirectory.optimizerName) }
-        optimizer.steps = state.updates
         let source = source
         var loop = TrainingLoop(
-            stage: stage, settings: settings, task: task, evaluation: evaluation, policy: policy, optimizer: optimizer, run: directory,
+            stage: stage, settings: settings, task: task, evaluation: evaluation, policy: policy, optimizer: try optimizer(of: policy), run: directory,
             state: state, saveWeights: { try source.save(policy, $0, $1) }, reference: reference, report: context.report, isCancelled: context.isCancelled
         )
         let status: StageOutcome.Status
-        do { status = try loop.train() } catch {
-            try? close("failed", [("error", .string("\(error)"))])
-            throw error
-        }
-        guard status != .interrupted else { return try interrupted(loop.state) }
-        var after = loop.state.last
-        if settings.loadsBest || settings.earlyStoppingPatience > 0, loop.state.bestStep > 0 {
-            if loop.state.bestStep != loop.state.step { try source.restore(policy, directory.bestPath) }
-            after = loop.state.best
+        do { status = try loop.train() } catch { throw failed(error) }
+        return try finish(status, loop.state, policy)
+    }
+
+    /// The same around a loop of the stage's own.
+    func train(
+        _ policy: any TrainablePolicy,
+        _ loop: (_ optimizer: AdamW, _ saveWeights: @escaping (_ dtype: String, _ folder: String) throws -> Void) async throws -> (StageOutcome.Status, LoopState)
+    ) async throws -> StageOutcome {
+        let source = source
+        let (status, state): (StageOutcome.Status, LoopState)
+        do { (status, state) = try await loop(try optimizer(of: policy)) { try source.save(policy, $0, $1) } } catch { throw failed(error) }
+        return try finish(status, state, policy)
+    }
+
+    private func optimizer(of policy: any TrainablePolicy) throws -> AdamW {
+        let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
+        if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + RunDirectory.optimizerName) }
+        optimizer.steps = state.updates
+        return optimizer
+    }
+
+    private func failed(_ error: any Error) -> any Error {
+        try? close("failed", [("error", .string("\(error)"))])
+        return error
+    }
+
+    private func finish(_ status: StageOutcome.Status, _ state: LoopState, _ policy: any TrainablePolicy) throws -> StageOutcome {
+        guard status != .interrupted else { return try interrupted(state) }
+        var after = state.last
+        if settings.loadsBest || settings.earlyStoppingPatience > 0, state.bestStep > 0 {
+            if state.bestStep != state.step { try source.restore(policy, directory.bestPath) }
+            after = state.best
         }
         try directory.replaceFolder(directory.modelPath) { try source.save(policy, settings.saveType.rawValue, $0) }
         try directory.syncMetrics()
         let outcome = StageOutcome(
-            status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: loop.state.step,
-            training: loop.state.training, before: loop.state.before, after: after)
+            status: status, stage: stage, runPath: directory.path, modelPath: directory.modelPath, steps: state.step,
+            training: state.training, before: state.before, after: after)
         try close(status.rawValue, [("outcome", outcome.json)])
         return outcome
     }

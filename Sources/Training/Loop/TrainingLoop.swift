@@ -138,7 +138,9 @@ struct TrainingLoop {
         state.updates = optimizer.steps
         state.tokens += tokens
         if let broken {
-            try refuse(batches.flatMap { $0 }, because: broken)
+            try run.refuse(
+                batches.joined().map { task.record(of: $0) }, step: state.step, epoch: epoch, inARow: state.nonfinite,
+                limit: settings.maxNonfiniteSteps, because: broken, report: report)
         } else if state.step % settings.logSteps == 0 || state.step == totalSteps {
             try log(loss: loss, norm: norm, rate: rate, metrics: metrics)
             if let warning = watch.step(task.displacement(metrics)) { report(.notice(warning)) }
@@ -175,33 +177,12 @@ struct TrainingLoop {
         } catch { return .failure(error) }
     }
 
-    /// Keeps the rows of a step that was not applied; gives up after too many in a row.
-    private func refuse(_ rows: [Int], because quantity: String) throws {
-        let dump = try run.dump(rows.map { task.record(of: $0) }, step: state.step)
-        try run.append(["step": .integer(state.step), "epoch": .number(epoch), "loss": .null, "skipped": true])
-        report(.notFinite(step: state.step, quantity: quantity, dump: dump))
-        guard state.nonfinite < settings.maxNonfiniteSteps else {
-            throw TrainingError.notFinite(step: state.step, quantity: quantity, inARow: state.nonfinite, dump: run.path + "/nonfinite")
-        }
-    }
-
     private var epoch: Double { Double(state.step) / Double(order.stepsPerEpoch) }
 
     private mutating func log(loss: Double, norm: Double, rate: Double, metrics: Metrics) throws {
         var line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)]
         line += task.metrics(metrics, isEvaluation: false).means
-        state.training = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
-        var members: [(String, JSON)] = [("step", .integer(state.step)), ("epoch", .number(epoch))]
-        members += line.prefix(3).map { ($0.name, .number($0.value)) }
-        members.append(("num_tokens", .integer(state.tokens)))
-        members += line.dropFirst(3).map { ($0.name, .number($0.value)) }
-        members += [("time/step_seconds", .number(clock.lastSeconds)), ("time/tokens_per_second", .number(clock.tokensPerSecond))]
-        try run.append(.object(JSONObject(members)))
-        let shown = line.prefix(3) + [("num_tokens", Double(state.tokens))] + line.dropFirst(3)
-        report(.step(StepReport(
-            stage: stage, step: state.step, steps: totalSteps, epoch: epoch, loss: loss, metrics: Array(shown),
-            tokensPerSecond: clock.tokensPerSecond, secondsLeft: clock.secondsPerStep * Double(totalSteps - state.step)
-        )))
+        report(.step(try run.log(line, stage: stage, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
     }
 
     // MARK: Evaluation
@@ -228,9 +209,7 @@ struct TrainingLoop {
         }
         evaluation.finish(&metrics)
         // A loss that is not finite is left out: such an evaluation is never the best.
-        let line = ([("loss", loss)] + evaluation.metrics(metrics, isEvaluation: true).means).filter { $0.value.isFinite }.map { (name: "eval_" + $0.name, value: $0.value) }
-        try run.append(.object(JSONObject(
-            [("step", .integer(state.step)), ("epoch", .number(epoch))] + line.map { ($0.name, .number($0.value)) })))
+        let line = try run.logEvaluation([("loss", loss)] + evaluation.metrics(metrics, isEvaluation: true).means, step: state.step, epoch: epoch)
         state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
         state.lastStep = state.step
         let isBest = settings.evalSteps > 0 && state.step > 0 && isBetter(state.last, than: state.best)
@@ -255,34 +234,10 @@ struct TrainingLoop {
 
     private mutating func saveCheckpoint() throws {
         state.metricsBytes = run.metricsBytes
-        let (state, optimizer) = (self.state, self.optimizer)
-        try run.saveCheckpoint(step: state.step, limit: settings.saveTotalLimit) { folder in
+        try run.saveCheckpoint(state, optimizer, limit: settings.saveTotalLimit) { folder in
             try saveWeights("F32", folder)
-            try DurableFiles.makeFolder(folder + "/training")
-            try OptimizerFile.save(optimizer, to: folder + "/" + RunDirectory.optimizerName)
             try reference?.save(to: folder + "/" + RunDirectory.referenceName)
-            try DurableFiles.replace(folder + "/" + RunDirectory.stateName, with: Array((state.json.text(pretty: true) + "\n").utf8))
         }
         report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
     }
-}
-
-/// Time spent in optimizer steps of this process; evaluations and checkpoints do not count.
-private struct LoopClock {
-    private var started = ContinuousClock.now
-    private var seconds = 0.0
-    private var tokens = 0
-    private var steps = 0
-    private(set) var lastSeconds = 0.0
-
-    mutating func start() { started = .now }
-    mutating func stop(tokens: Int) {
-        let elapsed = (ContinuousClock.now - started).components
-        lastSeconds = Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
-        seconds += lastSeconds
-        self.tokens += tokens
-        steps += 1
-    }
-    var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
-    var secondsPerStep: Double { steps > 0 ? seconds / Double(steps) : 0 }
 }

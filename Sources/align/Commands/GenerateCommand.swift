@@ -71,10 +71,10 @@ struct GenerateCommand: Command {
     func run() async throws {
         let read = try files.isEmpty ? nil : Records.prompts(files.map(RecordFile.parse), columns: columns, onBadRow: onBadRow, seed: sampling.seed)
         if let report = read?.report, report.badRowCount > 0 { Output.warn("\(report.badRowCount) bad rows skipped; the first: \(report.badRows[0])") }
-        if let server { return try await run(on: server, rows: read?.rows ?? []) }
+        if let server { return try await run(on: server, rows: (read?.rows ?? []).map { (prompt: $0.prompt, origin: $0.origin) }) }
         let checkpoint = try model.open()
         let requests = try PromptRequest.read(
-            texts: prompts, rows: read?.rows ?? [], isChat: isChat, checkpoint: checkpoint, command: Self.usage.name)
+            texts: prompts, rows: (read?.rows ?? []).map { (prompt: $0.prompt, origin: $0.origin) }, isChat: isChat, checkpoint: checkpoint, command: Self.usage.name)
         let sampling = sampling.sampling(for: checkpoint)
         if !sampling.stopStrings.isEmpty { _ = try checkpoint.text.requiredTokenizer() }
 

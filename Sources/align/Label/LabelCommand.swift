@@ -1,6 +1,7 @@
 import Foundation
 import Models
 import PreferenceData
+import enum PreferenceData.LabelQueue
 import Serialization
 import Training
 

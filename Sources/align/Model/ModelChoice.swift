@@ -30,16 +30,20 @@ struct ModelChoice {
         .optional(
             "precision", "auto|fp32|bf16", "arithmetic of matrix products",
             default: "auto: as stored where a GGUF file is quantized (fp32 products straight from its blocks), else bf16 where the processor has it"),
+        .optional(
+            "rollout-weights", "policy|q8_0", "what steps multiply with: the model's own weights, or rounded to Q8_0 for speed where few completions run", default: "policy"),
         threadsFlag,
     ]
 
     let path: String?
     let arithmetic: Arithmetic
     let threads: Int?
+    let rolloutWeights: RolloutWeights
 
     init(_ arguments: Arguments) throws(UsageError) {
         path = arguments.optionalText("model")
         arithmetic = arguments.usage.flag(named: "precision") == nil ? .auto : try arguments.choice("precision", default: .auto)
+        rolloutWeights = arguments.usage.flag(named: "rollout-weights") == nil ? .policy : try arguments.choice("rollout-weights", default: .policy)
         let takesThreads = arguments.usage.flag(named: "threads") != nil
         threads = takesThreads ? try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected) : nil
     }
@@ -84,10 +88,10 @@ struct ModelChoice {
         return checkpoint
     }
 
-    /// Reads the weights for decoding: a quantized file's as they are stored, unless a precision is asked for.
+    /// Reads the weights for decoding: a quantized file's as they are stored, unless a precision or rounding is asked for.
     func decoder(_ checkpoint: Checkpoint) throws -> Decoder {
-        if arithmetic == .auto, checkpoint.isQuantized { return try Decoder(stored: checkpoint, compute: try compute()) }
-        return Decoder(try load(checkpoint).transformer)
+        if arithmetic == .auto, rolloutWeights == .policy, checkpoint.isQuantized { return try Decoder(stored: checkpoint, compute: try compute()) }
+        return try Decoder(try load(checkpoint).transformer, steps: rolloutWeights)
     }
 
     /// Reads the weights.

@@ -76,6 +76,7 @@ extension ModelSource {
                 Transformer.memoryEstimate(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: true, precision: precision, recompute: recompute)
             })
         templateVariables = checkpoint.templateVariables
+        stopIDs = checkpoint.stopIDs
     }
 }
 

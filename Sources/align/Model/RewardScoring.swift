@@ -1,6 +1,7 @@
 import Models
 import PreferenceData
 import Serialization
+import Tensors
 
 /// `align score --reward SPEC`: completions scored by any reward.
 struct RewardScoring {
@@ -93,10 +94,14 @@ struct RewardScoring {
     }
 
     private func context() throws -> RewardContext {
+        let compute = try model.compute()
+        return try Self.context(spec, compute: compute, precision: model.precision(on: compute), store: store)
+    }
+
+    /// What rewards of this program are given.
+    static func context(_ spec: RewardSpec, compute: Compute, precision: Precision, store: String) throws -> RewardContext {
         var context = RewardContext()
         context.isCancelled = { Interrupt.isRequested }
-        let compute = try model.compute()
-        let precision = model.precision(on: compute)
         context.loadModel = { try ModelReward(path: ModelChoice.resolve($0), compute: compute, precision: precision) }
         if spec.terms.contains(where: { $0.kind == "human" }) { context.labels = StoreLabelQueue(try PreferenceStore(path: store)) }
         return context

@@ -48,15 +48,20 @@ final class RolloutFile {
 
     /// Who sampled and how, as every row says it.
     static func settings(_ model: RolloutModel, _ sampling: Sampling) -> JSON {
+        let who: [(String, JSON)] = [("model", .string(model.name)), ("arithmetic", model.arithmetic.map { .string($0) } ?? .null)]
+        return .object(JSONObject(who + rules(sampling)))
+    }
+
+    /// Everything of `sampling` that a completion's draws follow from.
+    static func rules(_ sampling: Sampling) -> [(String, JSON)] {
         [
-            "model": .string(model.name), "arithmetic": model.arithmetic.map { .string($0) } ?? .null, "temperature": .number(sampling.temperature),
-            "top_k": .integer(sampling.topK), "top_p": .number(sampling.topP), "min_p": .number(sampling.minP), "typical_p": .number(sampling.typicalP),
-            "epsilon_cutoff": .number(sampling.epsilonCutoff), "eta_cutoff": .number(sampling.etaCutoff),
-            "repetition_penalty": .number(sampling.repetitionPenalty), "presence_penalty": .number(sampling.presencePenalty),
-            "frequency_penalty": .number(sampling.frequencyPenalty), "no_repeat_ngram": .integer(sampling.noRepeatNgram),
-            "max_new_tokens": .integer(sampling.maxNewTokens), "min_new_tokens": .integer(sampling.minNewTokens),
-            "stop": .array(sampling.stopStrings.map { .string($0) }), "stop_token_ids": .array(sampling.stopIDs.map { .integer(Int($0)) }),
-            "seed": .string("\(sampling.seed)"),
+            ("temperature", .number(sampling.temperature)), ("top_k", .integer(sampling.topK)), ("top_p", .number(sampling.topP)),
+            ("min_p", .number(sampling.minP)), ("typical_p", .number(sampling.typicalP)), ("epsilon_cutoff", .number(sampling.epsilonCutoff)),
+            ("eta_cutoff", .number(sampling.etaCutoff)), ("repetition_penalty", .number(sampling.repetitionPenalty)),
+            ("presence_penalty", .number(sampling.presencePenalty)), ("frequency_penalty", .number(sampling.frequencyPenalty)),
+            ("no_repeat_ngram", .integer(sampling.noRepeatNgram)), ("max_new_tokens", .integer(sampling.maxNewTokens)),
+            ("min_new_tokens", .integer(sampling.minNewTokens)), ("stop", .array(sampling.stopStrings.map { .string($0) })),
+            ("stop_token_ids", .array(sampling.stopIDs.map { .integer(Int($0)) })), ("seed", .string("\(sampling.seed)")),
         ]
     }
 

@@ -10,6 +10,7 @@ struct ProgressLine: CustomStringConvertible {
     private static let columns = [
         ("accuracy", "rewards/accuracies"), ("accuracy", "accuracy"), ("margin", "rewards/margins"), ("margin", "margin"),
         ("accuracy", "mean_token_accuracy"),
+        ("reward", "reward"), ("kl", "objective/kl"), ("length", "completions/mean_length"),
     ]
 
     var description: String {

@@ -66,15 +66,20 @@ struct StageInvocation<Method: Stage>: Sendable {
     /// - Parameter model: Where settings name none.
     func context(on compute: Compute, model: String) -> StageContext {
         var context = StageContext(runPath: out, resumes: resumes, compute: compute) { path, settings in
-            let precision: Precision =
-                switch settings.precision {
-                case .auto: compute.defaultPrecision
-                case .fp32: .fp32
-                case .bf16: .bf16
-                }
-            return try ModelSource(try Checkpoint.open(path), compute: compute, precision: precision, settings: settings)
+            try ModelSource(try Checkpoint.open(path), compute: compute, precision: settings.arithmetic(on: compute), settings: settings)
         }
         context.defaultModel = model
+        context.openRollouts = { policy, source in
+            guard let transformer = policy as? Transformer else {
+                throw RolloutError.cannotSynchronize(engine: source.path, reason: "it is no transformer of this program", remedy: "Name another model.")
+            }
+            return LocalRollouts(Decoder(transformer), text: try Checkpoint.open(source.path).text, name: source.path)
+        }
+        let (precision, store) = (training.arithmetic(on: compute), store)
+        context.openReward = { text in
+            let spec = try RewardSpec(text)
+            return try spec.make(RewardScoring.context(spec, compute: compute, precision: precision, store: store))
+        }
         context.isCancelled = { Interrupt.isRequested }
         context.record = [
             ("align", .string(Align.version)), ("command", .string(command)), ("arguments", .array(words.map { .string($0) })),
@@ -119,6 +124,17 @@ struct StageInvocation<Method: Stage>: Sendable {
     }
 
     private static var now: String { ISO8601DateFormatter().string(from: Date()) }
+}
+
+extension TrainingSettings {
+    /// What products take.
+    func arithmetic(on compute: Compute) -> Precision {
+        switch precision {
+        case .auto: compute.defaultPrecision
+        case .fp32: .fp32
+        case .bf16: .bf16
+        }
+    }
 }
 
 extension UsageError {

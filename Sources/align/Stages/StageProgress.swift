@@ -16,7 +16,10 @@ final class StageProgress: Sendable {
         case let .step(report): Output.note(ProgressLine(report: report).description)
         case let .evaluating(done, rows): each("evaluation", done, rows) { "evaluation  \(done)/\(rows) rows" }
         case let .evaluation(step, metrics, isBest):
-            let shown = metrics.filter { ["eval_loss", "eval_accuracy", "eval_rewards/margins", "eval_margin", "eval_mean_token_accuracy"].contains($0.name) }
+            let shown = metrics.filter { [
+                "eval_loss", "eval_accuracy", "eval_rewards/margins", "eval_margin", "eval_mean_token_accuracy", "eval_reward", "eval_heldout_reward",
+                "eval_objective/kl", "eval_completions/mean_length",
+            ].contains($0.name) }
             let numbers = shown.map { "\($0.name.dropFirst(5)) " + formatted($0.value, "%.4f") }.joined(separator: "  ")
             Output.note("held-out after step \(step)  \(numbers)" + (isBest ? "  (the best)" : ""))
         case let .checkpoint(step, path): Output.note("checkpoint after step \(step): \(path)")

@@ -12,7 +12,9 @@ struct StageSummary {
         ("held-out accuracy", "eval_accuracy", true), ("  lengths within 10 %", "eval_accuracy_length_matched", true),
         ("held-out margin", "eval_rewards/margins", false), ("held-out margin", "eval_margin", false),
         ("calibration error", "eval_ece", true), ("held-out loss", "eval_loss", false),
-        ("held-out token accuracy", "eval_mean_token_accuracy", true),
+        ("held-out token accuracy", "eval_mean_token_accuracy", true), ("held-out reward", "eval_reward", false),
+        ("  by --eval-reward", "eval_heldout_reward", false), ("  KL, nats", "eval_objective/kl", false),
+        ("  tokens", "eval_completions/mean_length", false), ("  cut off", "eval_completions/clipped_ratio", true),
     ]
 
     private var heldOut: [String] {

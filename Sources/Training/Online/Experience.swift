@@ -1,0 +1,103 @@
+import Models
+
+/// The completions of one online step with all that training needs of them, prompt by prompt.
+public struct Experience: Sendable {
+    public struct Sample: Sendable, Equatable {
+        /// Index of its prompt in `prompts`.
+        public var group: Int
+        /// The completion, the token that ends it included; at least one.
+        public var tokens: [Int32]
+        /// What the reward says, clipped, penalties taken off.
+        public var score: Double
+        /// Whether it ended by itself.
+        public var isWhole: Bool
+        public init(group: Int, tokens: [Int32], score: Double, isWhole: Bool) {
+            (self.group, self.tokens, self.score, self.isWhole) = (group, tokens, score, isWhole)
+        }
+    }
+
+    public var prompts: [[Int32]]
+    /// In the order of groups.
+    public var samples: [Sample]
+    /// log π_old of each completion token at the sampling temperature, by the training kernels, nats.
+    public var old: Ragged
+    /// log π_ref of the same tokens, or nil where the method needs no reference.
+    public var reference: Ragged?
+    /// β in force.
+    public var beta: Double
+
+    public init(prompts: [[Int32]], samples: [Sample], old: Ragged, reference: Ragged?, beta: Double) {
+        precondition(old.rows == samples.count && reference.map { $0.offsets == old.offsets } ?? true,
+            "\(samples.count) samples, \(old.rows) rows of log-probs, \(reference?.rows ?? old.rows) of the reference's")
+        (self.prompts, self.samples, self.old, self.reference, self.beta) = (prompts, samples, old, reference, beta)
+    }
+
+    /// Samples of each prompt.
+    public var groups: [[Int]] {
+        var groups = [[Int]](repeating: [], count: prompts.count)
+        for (index, sample) in samples.enumerated() { groups[sample.group].append(index) }
+        return groups
+    }
+
+    /// Σ_t log π_old − log π_ref of a sample: k1, an estimate of KL(π_old‖π_ref) in nats; 0 without a reference.
+    public func divergence(_ sample: Int) -> Double {
+        guard let reference else { return 0 }
+        return old.sum(sample) - reference.sum(sample)
+    }
+
+    /// Rows of the tree in the order of `indices`; samples of one prompt share it.
+    func tree(_ indices: [Int], temperature: Double) -> SegmentTree {
+        var tree = SegmentTree()
+        tree.temperature = temperature
+        var prompt: [Int: Int] = [:]
+        for index in indices {
+            let sample = samples[index]
+            let parent = prompt[sample.group] ?? tree.append(prompts[sample.group])
+            prompt[sample.group] = parent
+            tree.addRow(segment: tree.append(sample.tokens, parent: parent))
+        }
+        return tree
+    }
+}
+
+/// What a method makes of a step's samples before the first update; constants from then on.
+public struct Weighing: Sendable {
+    /// Samples that the updates train on, in the order of groups.
+    public var trained: [Int]
+    /// Â of each sample's tokens; a method whose unit is the completion repeats one value.
+    public var advantages: Ragged
+    public var metrics = Metrics()
+
+    public init(trained: [Int], advantages: Ragged) { (self.trained, self.advantages) = (trained, advantages) }
+
+    /// One advantage a sample, the same for all of its tokens.
+    public init(_ experience: Experience, advantages: [Double], trained: [Int]? = nil) {
+        precondition(advantages.count == experience.samples.count, "\(advantages.count) advantages for \(experience.samples.count) samples")
+        var ragged = experience.old
+        for row in 0..<ragged.rows { for index in ragged.range(row) { ragged.values[index] = advantages[row] } }
+        self.init(trained: trained ?? Array(experience.samples.indices), advantages: ragged)
+    }
+}
+
+/// A way to learn from scored completions: one file each. The loop it is run by owns sampling, scoring, log-probs of policy
+/// and reference, updates, metrics and checkpoints.
+public protocol OnlineMethod: Sendable {
+    associatedtype Settings: OnlineStageSettings
+    static var name: String { get }
+    static var summary: String { get }
+    init(_ settings: Settings)
+    /// Whether log π_ref is wanted whatever β is.
+    var needsReference: Bool { get }
+    func weigh(_ experience: Experience) -> Weighing
+    /// The loss of some of the trained samples.
+    /// - Parameters:
+    ///   - logProbs: log π_θ of their tokens at the sampling temperature, rows in the order of `samples`.
+    ///   - step: Completions (`pairs`) and tokens of the whole update.
+    func loss(
+        _ logProbs: Ragged, of samples: [Int], in experience: Experience, _ weighing: Weighing, step: StepTotals
+    ) throws(ObjectiveError) -> Loss
+}
+
+extension OnlineMethod {
+    public var needsReference: Bool { false }
+}

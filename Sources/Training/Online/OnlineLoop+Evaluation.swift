@@ -1,0 +1,50 @@
+import Models
+
+extension OnlineLoop {
+    /// Samples the held-out prompts, the same draws each time, and scores them by the trained and by the held-out reward.
+    /// - Returns: False if cancelled before the end; nothing has changed then.
+    mutating func evaluate() async throws -> Bool {
+        guard !heldOut.isEmpty else {
+            state.lastStep = state.step
+            return true
+        }
+        try await rolling.rollouts.synchronize(policy, version: state.updates)
+        let rows = heldOut.enumerated().map { (index: $0.offset, row: $0.element) }
+        guard let rollouts = try await rolling.complete(rows, samples: 1, step: 0, evaluates: true, isCancelled: context.isCancelled) else { return false }
+        let scored = try await rolling.score(rollouts, of: heldOut, by: reward)
+        var metrics = Metrics()
+        metrics.record(scored, groups: [])
+        metrics.record("reward_std", sum: deviation(scored.map(\.value)), count: 1)
+        if let heldOutReward {
+            let others = try await rolling.score(rollouts, of: heldOut, by: heldOutReward)
+            metrics.record("heldout_reward", sum: mean(others.map(\.value)), count: 1)
+        }
+        if reference != nil {
+            let experience = try experience(heldOut.map(\.tokens), scored, samples: 1)
+            metrics.record("objective/kl", sum: mean(experience.samples.indices.map { experience.divergence($0) }), count: 1)
+        }
+        let line = try run.logEvaluation(metrics.means.map { ($0.name, $0.value) }, step: state.step, epoch: epoch)
+        let before = state.last
+        state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
+        state.lastStep = state.step
+        watch(before)
+        context.report(.evaluation(step: state.step, metrics: line, isBest: false))
+        return true
+    }
+
+    /// Counts evaluations in a row at which the reward rose while the held-out one fell: what is learned is then the reward's faults.
+    private mutating func watch(_ before: [String: Double]) {
+        guard let (rose, fell) = Self.movement(from: before, to: state.last) else { return }
+        state.memory["watch"] = rose && fell ? (state.memory["watch"] ?? 0) + 1 : 0
+    }
+
+    /// Whether the reward rose and whether the held-out one fell; nil where one of them is unknown.
+    static func movement(from before: [String: Double], to now: [String: Double]) -> (rose: Bool, fell: Bool)? {
+        guard let proxy = now["eval_reward"], let gold = now["eval_heldout_reward"], let oldProxy = before["eval_reward"],
+            let oldGold = before["eval_heldout_reward"]
+        else { return nil }
+        return (proxy > oldProxy, gold < oldGold)
+    }
+
+    var watchStops: Bool { online.watchPatience > 0 && Int(state.memory["watch"] ?? 0) >= online.watchPatience }
+}

@@ -1,0 +1,192 @@
+import Foundation
+import Models
+import Serialization
+import Tensors
+
+/// Takes a policy through its online steps: sample, score, weigh, update some times, log, evaluate, save.
+///
+/// Which prompts a step takes and what is drawn for them follow from (seed, step) and the weights; together with moments and
+/// `LoopState` that is all of its state, so that a resumed run goes on bit for bit.
+struct OnlineLoop<Method: OnlineMethod> {
+    let method: Method
+    let online: OnlineSettings
+    let training: TrainingSettings
+    let prompts: [PromptRow]
+    let heldOut: [PromptRow]
+    let policy: any TrainablePolicy
+    let optimizer: AdamW
+    /// Scores tokens as the reference does; nil where nothing asks for it.
+    let reference: (any Policy)?
+    let rolling: Rolling
+    let reward: any Reward
+    let heldOutReward: (any Reward)?
+    let run: RunDirectory
+    let completions: CompletionLog
+    let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
+    let context: StageContext
+
+    var state: LoopState
+    var clock = LoopClock()
+    var order: BatchOrder
+
+    var totalSteps: Int { training.totalSteps(rows: prompts.count) }
+    var beta: Double { state.memory["beta"] ?? online.beta }
+
+    /// Trains to the end, or until cancelled or the watch says stop; the state is then that of the last whole step, saved.
+    mutating func train() async throws -> StageOutcome.Status {
+        if state.lastStep < 0 {
+            guard try await evaluate() else { return try interrupted() }
+            state.before = state.last
+        }
+        while true {
+            if isDue(every: training.evalSteps), state.lastStep != state.step {
+                guard try await evaluate() else { return try interrupted() }
+            }
+            if isDue(every: training.saveSteps), state.step < totalSteps, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
+            if watchStops { return .stoppedEarly }
+            if state.step >= totalSteps { break }
+            guard try await takeStep() else { return try interrupted() }
+        }
+        if state.lastStep != state.step {
+            guard try await evaluate() else { return try interrupted() }
+        }
+        return .finished
+    }
+
+    private func isDue(every steps: Int) -> Bool { steps > 0 && state.step > 0 && state.step % steps == 0 }
+
+    private mutating func interrupted() throws -> StageOutcome.Status {
+        if state.step > 0, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
+        return .interrupted
+    }
+
+    private mutating func saveCheckpoint() throws {
+        state.metricsBytes = run.metricsBytes
+        try completions.sync()
+        try run.saveCheckpoint(state, optimizer, limit: training.saveTotalLimit) { try saveWeights("F32", $0) }
+        context.report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
+    }
+
+    // MARK: One step
+
+    /// - Returns: False if cancelled before the updates; nothing has changed then.
+    private mutating func takeStep() async throws -> Bool {
+        clock.start()
+        policy.beginStep(state.step)
+        let rows = order.microBatches(of: state.step).joined().map { (index: $0, row: prompts[$0]) }
+        try await rolling.rollouts.synchronize(policy, version: state.updates)
+        guard let rollouts = try await rolling.complete(
+            rows, samples: online.samples, step: state.step, evaluates: false, isCancelled: context.isCancelled) else { return false }
+        let owners = rows.flatMap { row in Array(repeating: row.row, count: online.samples) }
+        let scored = try await rolling.score(rollouts, of: owners, by: reward)
+        let experience = try experience(rows.map(\.row.tokens), scored, samples: online.samples)
+        let weighing = method.weigh(experience)
+
+        var metrics = weighing.metrics
+        metrics.record(scored, groups: experience.groups)
+        recordDivergence(experience, scored, into: &metrics)
+        let updates = try learn(from: experience, weighing, into: &metrics)
+        let tokens = experience.samples.reduce(0) { $0 + $1.tokens.count + experience.prompts[$1.group].count }
+        clock.stop(tokens: tokens)
+        steerBeta(experience)
+        state.step += 1
+        state.updates = optimizer.steps
+        state.tokens += tokens
+        if let broken = updates.broken {
+            try refuse(experience, because: broken)
+        } else if state.step % training.logSteps == 0 || state.step == totalSteps {
+            state.nonfinite = 0
+            try log(updates, metrics: metrics)
+            try keepCompletions(scored, weighing, rows: rows.map(\.row))
+        }
+        return true
+    }
+
+    /// The samples with log-probs of policy and reference, a few prompts at a time.
+    func experience(_ prompts: [[Int32]], _ scored: [Rolling.Scored], samples count: Int) throws -> Experience {
+        let samples = scored.enumerated().map { index, sample in
+            Experience.Sample(group: index / count, tokens: sample.tokens, score: sample.value, isWhole: sample.isWhole)
+        }
+        let unknown = Ragged(rows: samples.map { $0.tokens.map { _ in 0 } })
+        var experience = Experience(prompts: prompts, samples: samples, old: unknown, reference: nil, beta: beta)
+        let wantsReference = reference != nil
+        var (old, theirs) = ([Double](), [Double]())
+        for part in chunks(Array(prompts.indices), of: training.batchSize) {
+            let tree = experience.tree(part.flatMap { experience.groups[$0] }, temperature: online.temperature)
+            old += try policy.scores(of: tree).logProbs.values
+            if let reference { theirs += try reference.scores(of: tree).logProbs.values }
+        }
+        experience.old = Ragged(values: old, offsets: unknown.offsets)
+        if wantsReference { experience.reference = Ragged(values: theirs, offsets: unknown.offsets) }
+        return experience
+    }
+
+    private func recordDivergence(_ experience: Experience, _ scored: [Rolling.Scored], into metrics: inout Metrics) {
+        if experience.reference != nil {
+            let kl = mean(experience.samples.indices.map { experience.divergence($0) })
+            metrics.record("objective/kl", sum: kl, count: 1)
+            metrics.record("objective/kl_coef", sum: beta, count: 1)
+        }
+        // What decoding computed against what training computes of the same tokens.
+        var (sum, most, count) = (0.0, 0.0, 0.0)
+        for (row, sample) in scored.enumerated() {
+            for (a, b) in zip(sample.rollout.logProbs ?? [], experience.old[row]) {
+                (sum, most, count) = (sum + abs(a - b), max(most, abs(a - b)), count + 1)
+            }
+        }
+        metrics.record("sampling/sampling_logp_difference/mean", sum: sum, count: count)
+        metrics.record("sampling/sampling_logp_difference/max", sum: most, count: 1)
+    }
+
+    private mutating func steerBeta(_ experience: Experience) {
+        guard online.targetKL > 0, experience.reference != nil else { return }
+        var controller = AdaptiveKL(coefficient: beta, target: online.targetKL, horizon: Double(online.horizon))
+        controller.update(kl: mean(experience.samples.indices.map { experience.divergence($0) }), samples: experience.samples.count)
+        state.memory["beta"] = controller.coefficient
+    }
+
+    private mutating func refuse(_ experience: Experience, because quantity: String) throws {
+        state.nonfinite += 1
+        func ids(_ tokens: [Int32]) -> JSON { .array(tokens.map { .integer(Int($0)) }) }
+        let records: [JSON] = experience.samples.map {
+            ["prompt_ids": ids(experience.prompts[$0.group]), "completion_ids": ids($0.tokens), "reward": .number($0.score)]
+        }
+        try run.refuse(records, step: state.step, epoch: epoch, inARow: state.nonfinite, limit: training.maxNonfiniteSteps, because: quantity, report: context.report)
+    }
+
+    var epoch: Double { Double(state.step) / Double(order.stepsPerEpoch) }
+
+    private mutating func log(_ updates: Updates, metrics: Metrics) throws {
+        var line: [(name: String, value: Double)] = [("loss", updates.loss), ("grad_norm", updates.norm), ("learning_rate", updates.rate)]
+        line += metrics.means.filter { $0.value.isFinite }
+        context.report(.step(try run.log(line, stage: Method.name, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
+    }
+
+    /// Appends the first completions of the step to completions.jsonl.
+    private func keepCompletions(_ scored: [Rolling.Scored], _ weighing: Weighing, rows: [PromptRow]) throws {
+        let lines: [JSON] = scored.prefix(online.loggedCompletions).enumerated().map { index, sample in
+            var line = JSONObject([
+                ("step", .integer(state.step)), ("prompt", rows[index / online.samples].content.json), ("completion", .string(sample.rollout.text)),
+                ("reward", .number(sample.value)), ("advantage", .number(weighing.advantages[index].first ?? 0)),
+            ])
+            for component in sample.score.components { line["reward/" + component.name] = .number(component.value) }
+            return .object(line)
+        }
+        try completions.append(lines)
+    }
+}
+
+/// `values` in parts of at most `size`.
+func chunks<Element>(_ values: [Element], of size: Int) -> [[Element]] {
+    stride(from: 0, to: values.count, by: size).map { Array(values[$0..<min(values.count, $0 + size)]) }
+}
+
+extension RolloutPrompt.Content {
+    var json: JSON {
+        switch self {
+        case let .text(text): .string(text)
+        case let .messages(messages): .array(messages)
+        case let .tokens(ids): .array(ids.map { .integer(Int($0)) })
+        }
+    }
+}

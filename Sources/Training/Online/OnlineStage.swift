@@ -1,0 +1,91 @@
+import Models
+import PreferenceData
+import Serialization
+import Tensors
+
+/// An online stage: sample, score, learn, with the method that it is named after.
+public struct OnlineStage<Method: OnlineMethod>: Stage {
+    public static var name: String { Method.name }
+    public static var summary: String { Method.summary }
+    public let settings: Method.Settings
+    public init(_ settings: Method.Settings) { self.settings = settings }
+
+    private var online: OnlineSettings { settings.online }
+    private var training: TrainingSettings { settings.training }
+
+    public func preflight(in context: StageContext) throws -> Preflight {
+        try settings.validate()
+        let source = try context.model(training)
+        return try prepare(source, context).preflight
+    }
+
+    public func run(in context: StageContext) async throws -> StageOutcome {
+        try settings.validate()
+        let source = try context.model(training)
+        let data = try prepare(source, context)
+        context.report(.preflight(data.preflight))
+        guard let openRollouts = context.openRollouts, let openReward = context.openReward, let spec = online.reward else {
+            preconditionFailure("an online stage in a context without rollouts or rewards")
+        }
+        // A reward that cannot be had is better known before the first sample.
+        let reward = try openReward(spec)
+        let heldOutReward = try online.heldOutReward.map(openReward)
+        let method = Method(settings)
+        let wantsReference = online.beta > 0 || method.needsReference
+        let referenceSource = try online.referenceModel.map { try context.openModel($0, training) } ?? source
+        let modelHash = try source.contentHash()
+        let run = try StageRun(
+            stage: Self.name, settings: settings, training: training, context: context, source: source,
+            inputs: [
+                ("model", .string(modelHash)), ("reference", .string(try referenceSource.contentHash())),
+                ("data", .string(PreparedRows.hash(data.rows))), ("held-out", .string(PreparedRows.hash(data.heldOut))), ("reward", .string(reward.name)),
+            ],
+            lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
+                + (online.referenceModel.map { [["role": "reference", "path": .string($0)]] } ?? []))
+        if let outcome = run.outcome { return outcome }
+
+        let policy = try run.loadPolicy()
+        let reference = wantsReference ? try self.reference(policy, referenceSource) : nil
+        let rollouts = try openRollouts(policy, source)
+        guard rollouts.givesTokens else { throw RolloutError.noTokens(engine: rollouts.model.name) }
+        let completions = try CompletionLog(folder: context.runPath, keepingTo: run.state.step)
+        return try await run.train(policy) { optimizer, saveWeights in
+            var loop = OnlineLoop(
+                method: method, online: online, training: training, prompts: data.rows, heldOut: data.heldOut, policy: policy, optimizer: optimizer,
+                reference: reference, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
+                reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, saveWeights: saveWeights, context: context,
+                state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
+            let status = try await loop.train()
+            try completions.sync()
+            return (status, loop.state)
+        }
+    }
+
+    /// The policy with its adapters off, or a model of its own that does not train.
+    private func reference(_ policy: any TrainablePolicy, _ source: ModelSource) throws -> any Policy {
+        if online.referenceModel == nil, let own = policy.reference { return own }
+        return try source.load(false)
+    }
+
+    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<PromptRow> {
+        let encoder = try RowEncoder(source, settings: training)
+        func rows(_ files: [String]) throws -> PreparedRows<PromptRow> {
+            let read = try RecordReading.prompts(files, settings: training)
+            var prepared = PreparedRows<PromptRow>(preflight: read.preflight)
+            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }) {
+                try encoder.encode($0.prompt, answer: $0.answer, origin: $0.origin.place, room: 1)
+            }
+            return prepared
+        }
+        var data = try StageData(rows(online.prompts), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
+        let longest = online.maxNewTokens
+        data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
+            [.init("prompt", rows.map(\.tokens.count))]
+        } sizes: { row in
+            let completions = online.samples * min(longest, max(1, encoder.maxLength - row.tokens.count))
+            return (row.tokens.count + completions, completions, online.samples * row.tokens.count + completions)
+        }
+        data.preflight.example = data.rows.first.map { encoder.marked($0.tokens, $0.tokens.map { _ in false }) } ?? ""
+        return data
+    }
+}
