@@ -1,7 +1,7 @@
 -- Votes, scores, labels, splits, and where everything came from.
 --
 -- Prompts, completions and comparisons begin anew: their ids now open with 16 digits of the prompt's, so that all that belongs to a prompt
--- lies together and rows arrive in the order of the index (a million comparisons: 36 s in place of many minutes). No command of the builds
+-- lies together and rows arrive in the order of the index. No command of the builds
 -- before this one wrote these three tables; the copy that is made before a migration keeps what another program may have put there.
 DROP TABLE run_comparison;
 DROP TABLE comparison;

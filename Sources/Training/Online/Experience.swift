@@ -79,6 +79,15 @@ public struct Weighing: Sendable {
     }
 }
 
+extension Weighing {
+    /// A completion is one action, its baseline the mean of the others of its prompt; the KL to the reference is in the reward.
+    /// - Parameter normalises: Divide by the standard deviation over the step.
+    init(leavingOneOut experience: Experience, normalises: Bool) {
+        let advantages = Advantages.leaveOneOut(experience.penalisedRewards, groupSize: experience.groupSize)
+        self.init(experience, advantages: normalises ? Advantages.normalised(advantages) : advantages)
+    }
+}
+
 /// A way to learn from scored completions: one file each. The loop it is run by owns sampling, scoring, log-probs of policy
 /// and reference, updates, metrics and checkpoints.
 public protocol OnlineMethod: Sendable {

@@ -102,9 +102,15 @@ extension OnlineStageSettings {
     private static var onlinePath: WritableKeyPath<Self, OnlineSettings> & Sendable { \.online }
     private static var trainingPath: WritableKeyPath<Self, TrainingSettings> & Sendable { \.training }
 
-    func validateShared() throws(SettingError) {
+    /// - Parameters:
+    ///   - leastSamples: Completions of a prompt that the method needs.
+    ///   - purpose: What it needs them for.
+    func validateShared(leastSamples: Int = 1, for purpose: String = "") throws(SettingError) {
         try checkRequired()
         try training.validate()
         try online.validate(training)
+        if online.samples < leastSamples {
+            throw .conflict(settings: ["num-generations"], reason: "\(purpose) needs at least \(leastSamples) completions of a prompt")
+        }
     }
 }

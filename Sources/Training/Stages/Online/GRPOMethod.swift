@@ -35,10 +35,7 @@ public struct GRPOSettings: OnlineStageSettings {
             help: "prompts whose completions all have one reward train nothing, and do not count"),
     ] + sharedFields
 
-    public func validate() throws(SettingError) {
-        try validateShared()
-        if online.samples < 2 { throw .conflict(settings: ["num-generations"], reason: "a group needs at least two completions of a prompt") }
-    }
+    public func validate() throws(SettingError) { try validateShared(leastSamples: 2, for: "a group") }
 }
 
 /// Group-relative policy optimisation and its variants; the KL to the reference, if any, is in the loss.

@@ -24,10 +24,7 @@ public struct MirrorDescentSettings: OnlineStageSettings {
         .flag("normalize-advantages", \.normalisesAdvantages, group: "Objective", help: "divide advantages by their standard deviation over the step"),
     ] + sharedFields
 
-    public func validate() throws(SettingError) {
-        try validateShared()
-        if online.samples < 2 { throw .conflict(settings: ["num-generations"], reason: "leaving one out needs at least two completions of a prompt") }
-    }
+    public func validate() throws(SettingError) { try validateShared(leastSamples: 2, for: "leaving one out") }
 }
 
 /// Mirror descent with leave-one-out advantages: AFM's MDLOO.
@@ -37,11 +34,7 @@ public struct MirrorDescentMethod: OnlineMethod {
     private let settings: MirrorDescentSettings
     public init(_ settings: MirrorDescentSettings) { self.settings = settings }
 
-    public func weigh(_ experience: Experience) -> Weighing {
-        var advantages = Advantages.leaveOneOut(experience.penalisedRewards, groupSize: experience.groupSize)
-        if settings.normalisesAdvantages { advantages = Advantages.normalised(advantages) }
-        return Weighing(experience, advantages: advantages)
-    }
+    public func weigh(_ experience: Experience) -> Weighing { Weighing(leavingOneOut: experience, normalises: settings.normalisesAdvantages) }
 
     public func loss(
         _ logProbs: Ragged, of samples: [Int], in experience: Experience, _ weighing: Weighing, step: StepTotals

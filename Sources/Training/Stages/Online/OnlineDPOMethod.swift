@@ -21,8 +21,7 @@ public struct OnlineDPOSettings: OnlineStageSettings {
     ] + sharedFields
 
     public func validate() throws(SettingError) {
-        try validateShared()
-        if online.samples < 2 { throw .conflict(settings: ["num-generations"], reason: "a pair needs at least two completions of a prompt") }
+        try validateShared(leastSamples: 2, for: "a pair")
         if online.beta == 0 { throw .conflict(settings: ["beta"], reason: "a preference loss needs a beta above 0") }
     }
 }

@@ -14,10 +14,7 @@ public struct RLOOSettings: OnlineStageSettings {
         .flag("normalize-advantages", \.normalisesAdvantages, group: "Objective", help: "divide advantages by their standard deviation over the step"),
     ] + sharedFields
 
-    public func validate() throws(SettingError) {
-        try validateShared()
-        if online.samples < 2 { throw .conflict(settings: ["num-generations"], reason: "leaving one out needs at least two completions of a prompt") }
-    }
+    public func validate() throws(SettingError) { try validateShared(leastSamples: 2, for: "leaving one out") }
 }
 
 /// REINFORCE with the other completions' mean as baseline; the KL to the reference is in the reward.
@@ -27,11 +24,7 @@ public struct RLOOMethod: OnlineMethod {
     private let settings: RLOOSettings
     public init(_ settings: RLOOSettings) { self.settings = settings }
 
-    public func weigh(_ experience: Experience) -> Weighing {
-        var advantages = Advantages.leaveOneOut(experience.penalisedRewards, groupSize: experience.groupSize)
-        if settings.normalisesAdvantages { advantages = Advantages.normalised(advantages) }
-        return Weighing(experience, advantages: advantages)
-    }
+    public func weigh(_ experience: Experience) -> Weighing { Weighing(leavingOneOut: experience, normalises: settings.normalisesAdvantages) }
 
     public func loss(
         _ logProbs: Ragged, of samples: [Int], in experience: Experience, _ weighing: Weighing, step: StepTotals
