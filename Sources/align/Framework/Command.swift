@@ -1,3 +1,5 @@
+import Training
+
 /// One word after `align`, or two (`data import`): it declares what it accepts, parses everything in `init`, and acts only in `run`.
 protocol Command {
     static var usage: Usage { get }

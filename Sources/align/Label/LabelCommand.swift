@@ -1,7 +1,6 @@
 import Foundation
 import Models
 import PreferenceData
-import enum PreferenceData.LabelQueue
 import Serialization
 import Training
 

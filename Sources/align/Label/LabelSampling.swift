@@ -38,7 +38,7 @@ struct LabelSampling {
         if !open.isEmpty {
             Interrupt.install()
             defer { Interrupt.uninstall() }
-            try sample(open.map { rows[$0] }, open.map { prompts[$0] }, Array(zip(checkpoints, hashes)), source, store, &known)
+            try sample(open.map { (prompt: rows[$0].prompt, origin: rows[$0].origin) }, open.map { prompts[$0] }, Array(zip(checkpoints, hashes)), source, store, &known)
             if Interrupt.isRequested { throw CommandError.stopped(done: known.count, of: rows.count, what: "prompts") }
         }
         var seen: Set<String> = []
@@ -119,5 +119,6 @@ extension ModelChoice {
     /// Another checkpoint, computed with in the same way.
     init(path: String, like other: ModelChoice) {
         (self.path, arithmetic, threads) = (path, other.arithmetic, other.threads)
+        rolloutWeights = other.rolloutWeights
     }
 }
