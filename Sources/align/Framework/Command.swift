@@ -21,6 +21,7 @@ enum Registry {
             ORPOCommand.self,
             SimPOCommand.self,
             CPOCommand.self,
+            OnlineCommand<PPOMethod>.self,
             OnlineCommand<MirrorDescentMethod>.self,
             OnlineCommand<RLOOMethod>.self,
             OnlineCommand<GRPOMethod>.self,
