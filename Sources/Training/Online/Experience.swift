@@ -84,7 +84,13 @@ public struct Weighing: Sendable {
     public var advantages: Ragged
     /// G of each sample's tokens, which a value model learns; nil without one.
     public var returns: Ragged?
+    /// Samples that the method holds against each other, the better one first; kept in the store.
+    public var pairs: [Pair] = []
     public var metrics = Metrics()
+
+    public struct Pair: Sendable, Equatable {
+        public var chosen: Int, rejected: Int
+    }
 
     public init(trained: [Int], advantages: Ragged) { (self.trained, self.advantages) = (trained, advantages) }
 

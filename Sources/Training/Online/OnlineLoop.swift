@@ -24,6 +24,8 @@ struct OnlineLoop<Method: OnlineMethod> {
     let heldOutReward: (any Reward)?
     let run: RunDirectory
     let completions: CompletionLog
+    /// Keeps what was sampled; nil where there is no store.
+    let keeper: SampleKeeper?
     let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
     let context: StageContext
 
@@ -87,6 +89,7 @@ struct OnlineLoop<Method: OnlineMethod> {
         var experience = try experience(rows.map(\.row.tokens), scored, samples: online.samples)
         try readValues(of: &experience)
         let weighing = method.weigh(experience)
+        try keeper?.keep(scored, weighing.pairs, of: owners)
 
         var metrics = weighing.metrics
         metrics.record(scored, groups: experience.groups)

@@ -60,11 +60,12 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let rollouts = try openRollouts(policy, source)
         guard rollouts.givesTokens else { throw RolloutError.noTokens(engine: rollouts.model.name) }
         let completions = try CompletionLog(folder: context.runPath, keepingTo: run.state.step)
+        let keeper = context.samples.map { SampleKeeper($0, run: run.directory, model: modelHash, reward: reward.name) }
         return try await run.train(policy) { optimizer, saveWeights in
             var loop = OnlineLoop(
                 method: method, online: online, training: training, prompts: data.rows, heldOut: data.heldOut, policy: policy, optimizer: optimizer,
                 reference: reference, critic: critic, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
-                reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, saveWeights: saveWeights, context: context,
+                reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, keeper: keeper, saveWeights: saveWeights, context: context,
                 state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
             let status = try await loop.train()
             try completions.sync()
