@@ -8,11 +8,16 @@ struct SVGPlot {
     }
 
     var series: [Series]
+    /// What x is.
+    var axis = "step"
     private static let (width, height) = (460.0, 260.0)
     private static let (left, right, top, bottom) = (58.0, 12.0, 12.0, 40.0)
     private static let colors = ["#0366d6", "#d73a49", "#28a745"]
 
-    init(series: [Series]) { self.series = series.map { Series(name: $0.name, points: Self.thinned($0.points)) } }
+    init(series: [Series], axis: String = "step") {
+        self.series = series.map { Series(name: $0.name, points: Self.thinned($0.points)) }
+        self.axis = axis
+    }
 
     /// At most 600 points a curve: the mean of each run of neighbours.
     private static func thinned(_ points: [(x: Double, y: Double)]) -> [(x: Double, y: Double)] {
@@ -44,7 +49,7 @@ struct SVGPlot {
         }
         for (value, anchor) in [(x0, "start"), (x1, "end")] {
             let x = place((value, y0)).0
-            parts.append("<text x=\"\(number(x))\" y=\"\(Self.height - Self.bottom + 16)\" text-anchor=\"\(anchor)\">step \(Self.label(value))</text>")
+            parts.append("<text x=\"\(number(x))\" y=\"\(Self.height - Self.bottom + 16)\" text-anchor=\"\(anchor)\">\(RunReport.escaped(axis)) \(Self.label(value))</text>")
         }
         for (index, one) in series.enumerated() {
             let color = Self.colors[index % Self.colors.count]
