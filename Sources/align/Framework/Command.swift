@@ -28,6 +28,7 @@ enum Registry {
             OnlineCommand<ReinforceMethod>.self,
             OnlineCommand<OnlineDPOMethod>.self,
             OnlineCommand<RejectionSamplingMethod>.self,
+            GKDCommand.self,
             SFTCommand.self,
             RewardCommand.self,
             LabelCommand.self,
