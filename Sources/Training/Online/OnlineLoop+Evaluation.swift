@@ -20,7 +20,7 @@ extension OnlineLoop {
             metrics.record("heldout_reward", sum: mean(others.map(\.value)), count: 1)
         }
         if reference != nil {
-            let experience = try experience(heldOut.map(\.tokens), scored, samples: 1)
+            let experience = try experience(heldOut.map(\.tokens), Candidates(scored, perPrompt: 1, prompts: rows.map(\.index), pool: nil))
             metrics.record("objective/kl", sum: mean(experience.samples.indices.map { experience.divergence($0) }), count: 1)
         }
         let line = try run.logEvaluation(metrics.means.map { ($0.name, $0.value) }, step: state.step, epoch: epoch)

@@ -62,11 +62,12 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let completions = try CompletionLog(folder: context.runPath, keepingTo: run.state.step)
         let keeper = context.samples.map { SampleKeeper($0, run: run.directory, model: modelHash, reward: reward.name) }
         return try await run.train(policy) { optimizer, saveWeights in
+            let pool = method.poolsSamples ? try run.checkpoint.map { try SamplePool(checkpoint: $0) } ?? SamplePool() : nil
             var loop = OnlineLoop(
                 method: method, online: online, training: training, prompts: data.rows, heldOut: data.heldOut, policy: policy, optimizer: optimizer,
                 reference: reference, critic: critic, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
                 reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, keeper: keeper, saveWeights: saveWeights, context: context,
-                state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
+                pool: pool, state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
             let status = try await loop.train()
             try completions.sync()
             if status != .interrupted, let critic, let valueSource {
