@@ -56,7 +56,7 @@ extension StoredMatrices {
 }
 
 extension StoredLinear {
-    /// Takes a part's rows as floats `[rows, inputs]`, rounded to the part's type.
+    /// Takes a part's rows as floats `[rows, inputs]`, rounded to the part's type; to bf16 as weights that are packed.
     func pack(part: Int, rounding values: UnsafePointer<Float>, on compute: Compute) {
         let stored = parts[part], step = 8 * StoredLinear.panel
         guard let type = ElementType.allCases.first(where: { $0.ggml == stored.type }) else { preconditionFailure("type \(stored.type) of part \(part)") }
@@ -64,8 +64,13 @@ extension StoredLinear {
         compute.parallel((stored.rows.count + step - 1) / step) { block in
             let rows = block * step..<min(stored.rows.count, (block + 1) * step)
             withUnsafeTemporaryAllocation(byteCount: rowBytes * rows.count, alignment: 64) { bytes in
-                let isWritten = type.encode(values + rows.lowerBound * inputs, into: bytes.baseAddress!, count: rows.count * inputs)
-                precondition(isWritten, "\(type.rawValue) is only read")
+                let (source, count) = (values + rows.lowerBound * inputs, rows.count * inputs)
+                if type == .bf16 {
+                    compute.settle(source, into: bytes.baseAddress!, count: count)
+                } else {
+                    let isWritten = type.encode(source, into: bytes.baseAddress!, count: count)
+                    precondition(isWritten, "\(type.rawValue) is only read")
+                }
                 pack(part: part, firstPanel: rows.lowerBound / StoredLinear.panel, rows: UnsafeRawPointer(bytes.baseAddress!), count: rows.count, rowBytes: rowBytes)
             }
         }

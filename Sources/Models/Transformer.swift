@@ -11,7 +11,7 @@ import Tensors
 /// A row's bits depend on its own chain of tokens alone: not on the pack, the batch or the number of threads.
 public final class Transformer: TrainablePolicy {
     /// Changes whenever the same weights and tokens may give other log-probs than before: part of every cache's key.
-    public static let numericsVersion = 2
+    public static let numericsVersion = 3
 
     public let config: ModelConfig
     public let compute: Compute

@@ -297,3 +297,10 @@ public final class PackedLinear: @unchecked Sendable {  // `pack` is called betw
         }
     }
 }
+
+extension Compute {
+    /// Weights rounded to bf16 as `PackedLinear` takes them.
+    public func settle(_ values: UnsafePointer<Float>, into halves: UnsafeMutableRawPointer, count: Int) {
+        kernels.pointee.settle(values, halves.assumingMemoryBound(to: UInt16.self), Int32(count), Int32(count))
+    }
+}

@@ -14,6 +14,12 @@ func bf16(_ x: Float) -> Float {
     return Float(bitPattern: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) & 0xFFFF_0000)
 }
 
+/// A weight as bf16 products take it: the threshold between neighbours lies within an eighth of a unit of the middle.
+func settled(_ x: Float) -> Float {
+    let bits = x.bitPattern
+    return Float(bitPattern: (bits &+ 0x6000 &+ ((bits >> 16) &* 0x9E37_79B1) >> 18) & 0xFFFF_0000)
+}
+
 /// The same values in the type that products of `precision` take.
 func operand(_ x: Matrix, _ precision: Precision, _ compute: Compute) -> Operand {
     guard precision == .bf16 else { return Operand(x) }
@@ -44,7 +50,8 @@ func operand(_ x: Matrix, _ precision: Precision, _ compute: Compute) -> Operand
             layer.backwardInput(dy, into: dx, accumulate: true, on: compute)
             accumulateWeightGradient(operand(dy, precision, compute), operand(x, precision, compute), into: dw, on: compute)
             let round: (Float) -> Double = precision == .bf16 ? { Double(bf16($0)) } : { Double($0) }
-            let (xs, ws, dys) = (x.array.map(round), w.array.map(round), dy.array.map(round))
+            let roundWeight: (Float) -> Double = precision == .bf16 ? { Double(settled($0)) } : { Double($0) }
+            let (xs, ws, dys) = (x.array.map(round), w.array.map(roundWeight), dy.array.map(round))
             var worst = 0.0
             for i in 0..<s.rows {
                 for j in 0..<s.outputs {
@@ -66,6 +73,38 @@ func operand(_ x: Matrix, _ precision: Precision, _ compute: Compute) -> Operand
             }
             #expect(worst < 2e-4, "\(path) \(precision) \(s): off by \(worst)")
         }
+    }
+
+    @Test("weights on a coarse grid follow a small update in the mean, and bf16's own values stay", arguments: paths)
+    func settling(path: KernelPath) throws {
+        let compute = try Compute(threads: 2, path: path)
+        let (outputs, inputs) = (256, 512)
+        // An f16 holds three bits more than bf16: one weight in eight lies halfway between two bf16.
+        let grid = randomMatrix(outputs, inputs, seed: 1).array.map { Float(Float16($0)) }
+        let halfway = Double(grid.filter { $0.bitPattern & 0xFFFF == 0x8000 }.count) / Double(grid.count)
+        let (layer, w, x) = (PackedLinear(outputs: outputs, inputs: inputs, precision: .bf16), Matrix(rows: outputs, columns: inputs), Matrix(rows: 1, columns: inputs))
+        x.copy(from: (0..<inputs).map { $0 % 3 == 0 ? -1 : 1 })
+        func sum(_ change: Float) -> Double {
+            w.copy(from: grid.enumerated().map { $1 + change * x.array(0, $0 % inputs) })
+            layer.pack(w, on: compute)
+            let y = Matrix(rows: 1, columns: outputs)
+            layer.forward(x, into: y, on: compute)
+            return y.array.reduce(0) { $0 + Double($1) }
+        }
+        let change: Float = 2e-5
+        let (moved, expected) = (sum(change) - sum(0), Double(change) * Double(outputs * inputs))
+        #expect(halfway > 0.1, "\(halfway) of the weights lie halfway")
+        #expect(abs(moved / expected - 1) < 0.5, "\(path): the sum moved by \(moved), the weights by \(expected)")
+
+        w.copy(from: grid.map(bf16))
+        layer.pack(w, on: compute)
+        let (y, exact) = (Matrix(rows: 1, columns: outputs), PackedLinear(outputs: outputs, inputs: inputs, precision: .fp32))
+        let z = Matrix(rows: 1, columns: outputs)
+        exact.pack(w, on: compute)
+        layer.forward(x, into: y, on: compute)
+        exact.forward(x, into: z, on: compute)
+        let off = zip(y.array, z.array).map { abs($0 - $1) }.max() ?? .infinity
+        #expect(off < 1e-4, "\(path): bf16's own values are off by \(off)")
     }
 
     @Test("a row's bits depend on neither its neighbours nor the threads", arguments: paths, Precision.allCases)

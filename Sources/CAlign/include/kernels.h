@@ -19,10 +19,13 @@ typedef struct align_kernels {
     // A is given transposed: element (m, k) is a[k * lda + m].
     void (*gemm_f32_ta)(const float *a, ptrdiff_t lda, const float *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
     // bf16: k is padded with zeros to a multiple of 32, in A's rows by the caller and in B here; panels are [k/2][32][2].
+    // B is weights: rounded at thresholds around the middle (kernels.inc says why), NaN and what bf16 holds kept.
     void (*pack_bf16)(const float *src, ptrdiff_t ld, int n, int k, int transposed, uint16_t *dst);
     void (*gemm_bf16)(const uint16_t *a, ptrdiff_t lda, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
     // Rounds to nearest even, keeps NaN; dst[count ..< padded] becomes zero.
     void (*to_bf16)(const float *src, uint16_t *dst, int count, int padded);
+    // The same, rounding as pack_bf16 does.
+    void (*settle)(const float *src, uint16_t *dst, int count, int padded);
     // A given transposed, element (m, k) being src[k * ld + m]: packed for gemm_bf16_ta, m * (k rounded up to 32) values.
     void (*pack_bf16_ta)(const float *src, ptrdiff_t ld, int m, int k, uint16_t *dst);
     void (*gemm_bf16_ta)(const uint16_t *a, const uint16_t *packed, float *c, ptrdiff_t ldc, int m, int n, int k, int accumulate);
