@@ -9,6 +9,7 @@ extension OnlineLoop {
             return true
         }
         try await rolling.rollouts.synchronize(policy, version: state.updates)
+        let heldOut = try heldOut.prefix(heldOut.count)
         let rows = heldOut.enumerated().map { (index: $0.offset, row: $0.element) }
         guard let rollouts = try await rolling.complete(rows, samples: 1, step: 0, evaluates: true, isCancelled: context.isCancelled) else { return false }
         let scored = try await rolling.score(rollouts, of: heldOut, by: reward)

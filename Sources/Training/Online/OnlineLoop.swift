@@ -11,8 +11,8 @@ struct OnlineLoop<Method: OnlineMethod> {
     let method: Method
     let online: OnlineSettings
     let training: TrainingSettings
-    let prompts: [PromptRow]
-    let heldOut: [PromptRow]
+    let prompts: RowList<PromptRow>
+    let heldOut: RowList<PromptRow>
     let policy: any TrainablePolicy
     let optimizer: AdamW
     /// Scores tokens as the reference does; nil where nothing asks for it.
@@ -83,7 +83,7 @@ struct OnlineLoop<Method: OnlineMethod> {
     private mutating func takeStep() async throws -> Bool {
         clock.start()
         policy.beginStep(state.step)
-        let rows = order.microBatches(of: state.step).joined().map { (index: $0, row: prompts[$0]) }
+        let rows = try order.microBatches(of: state.step).joined().map { (index: $0, row: try prompts.row($0)) }
         try await rolling.rollouts.synchronize(policy, version: state.updates)
         guard let rollouts = try await rolling.complete(
             rows, samples: online.samples, step: state.step, evaluates: false, isCancelled: context.isCancelled) else { return false }
