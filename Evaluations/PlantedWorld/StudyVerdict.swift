@@ -41,7 +41,10 @@ public struct StudyReport: Sendable {
     public var table: [String]
     public var svg: String
 
-    public init(verdicts: [StudyVerdict], table: [String], svg: String) { (self.verdicts, self.table, self.svg) = (verdicts, table, svg) }
+    /// Verdicts of arms that the plan does not have are left out.
+    public init(verdicts: [StudyVerdict], table: [String], svg: String) {
+        (self.verdicts, self.table, self.svg) = (verdicts.filter { !$0.effects.isEmpty }, table, svg)
+    }
 
     public var text: String { (table + [""] + verdicts.map(\.text)).joined(separator: "\n") + "\n" }
 }
