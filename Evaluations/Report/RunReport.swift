@@ -21,9 +21,11 @@ public struct RunReport: Sendable {
     /// Lines of metrics.jsonl.
     public var metrics: [JSON]
     public var samples: [Sample]
+    /// What an online stage sampled to learn from, by step.
+    public var rollouts: [Rollout]
 
-    public init(record: JSONObject, metrics: [JSON], samples: [Sample]) {
-        (self.record, self.metrics, self.samples) = (record, metrics, samples)
+    public init(record: JSONObject, metrics: [JSON], samples: [Sample], rollouts: [Rollout] = []) {
+        (self.record, self.metrics, self.samples, self.rollouts) = (record, metrics, samples, rollouts)
     }
 
     // MARK: Text
@@ -35,6 +37,7 @@ public struct RunReport: Sendable {
             \(outcome)
             <section class="plots">\(plots)</section>
             \(sampleSection)
+            \(rolloutSection)
             <h2>Settings</h2>\(Self.table(record["settings"]))
             <h2>Inputs</h2>\(Self.table(record["inputs"]))
             <h2>Run</h2>\(Self.table(.object(rest)))
@@ -60,7 +63,7 @@ public struct RunReport: Sendable {
     private static let style = """
         body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
         h1 small{color:#6a737d;font-weight:400;font-size:60%}h2{margin-top:2.2rem;border-bottom:1px solid #e1e4e8}
-        table{border-collapse:collapse}td,th{padding:.15rem .9rem .15rem 0;text-align:left;vertical-align:top}
+        table{border-collapse:collapse}td pre{min-width:14rem}td,th{padding:.15rem .9rem .15rem 0;text-align:left;vertical-align:top}
         td{font-variant-numeric:tabular-nums}.plots{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}
         figcaption{font-weight:600}pre{white-space:pre-wrap;background:#f6f8fa;padding:.7rem;border-radius:6px;margin:.3rem 0}
         svg text{font:11px system-ui,sans-serif;fill:#586069}
@@ -100,7 +103,7 @@ public struct RunReport: Sendable {
         return "<table>\(rows.joined())</table>"
     }
 
-    private static func text(_ value: JSON) -> String {
+    static func text(_ value: JSON) -> String {
         switch value {
         case let .string(text): escaped(text)
         case .null: "–"
@@ -131,6 +134,12 @@ public struct RunReport: Sendable {
         ("Reward margin", [("training", "rewards/margins"), ("training", "margin"), ("held-out", "eval_rewards/margins"), ("held-out", "eval_margin")]),
         ("Rewards", [("chosen", "rewards/chosen"), ("rejected", "rewards/rejected"), ("least", "min_reward"), ("mean", "mean_reward"), ("greatest", "max_reward")]),
         ("Accuracy", [("training", "rewards/accuracies"), ("training", "accuracy"), ("held-out", "eval_accuracy"), ("tokens", "mean_token_accuracy")]),
+        ("Mean reward", [("sampled", "reward"), ("held-out", "eval_reward"), ("held-out, --eval-reward", "eval_heldout_reward")]),
+        ("KL to the reference, nats", [("sampled", "objective/kl"), ("held-out", "eval_objective/kl")]),
+        ("Tokens of a completion", [("sampled", "completions/mean_length"), ("held-out", "eval_completions/mean_length")]),
+        ("Repetition", [("sampled", "completions/repetition"), ("held-out", "eval_completions/repetition")]),
+        ("Entropy, nats", [("a token", "entropy")]),
+        ("Value model: variance explained", [("before the step", "val/var_explained")]),
         ("Gradient norm", [("before clipping", "grad_norm")]),
         ("Learning rate", [("used", "learning_rate")]),
     ]
@@ -140,7 +149,7 @@ public struct RunReport: Sendable {
             let series = figure.series.map { SVGPlot.Series(name: $0.name, points: points($0.key)) }.filter { !$0.points.isEmpty }
             guard !series.isEmpty else { return nil }
             return "<figure><figcaption>\(figure.title)</figcaption>\(SVGPlot(series: series).svg)</figure>"
-        }.joined(separator: "\n") + reliability
+        }.joined(separator: "\n") + watch + reliability
     }
 
     private static let calibrationPrefix = "eval_calibration/"
@@ -160,7 +169,7 @@ public struct RunReport: Sendable {
         return ""
     }
 
-    private func points(_ key: String) -> [(x: Double, y: Double)] {
+    func points(_ key: String) -> [(x: Double, y: Double)] {
         metrics.compactMap { line in
             guard let step = line["step"]?.double, let value = line[key]?.double, value.isFinite else { return nil }
             return (step, value)

@@ -11,7 +11,7 @@ struct SVGPlot {
 
     var series: [Series]
     /// What runs across.
-    var xName: String
+    var axis: String
     /// Above the curves; nothing if empty.
     var title: String
     private static let left = 58.0, right = 12.0, bottom = 40.0, entry = 120.0
@@ -23,9 +23,9 @@ struct SVGPlot {
     private var top: Double { title.isEmpty ? 12 : 30 }
     private var height: Double { plotHeight + Double(max(0, (series.count - 1) / perRow)) * 16 }
 
-    init(series: [Series], xName: String = "step", title: String = "") {
+    init(series: [Series], axis: String = "step", title: String = "") {
         self.series = series.map { Series(name: $0.name, points: Self.thinned($0.points), dots: $0.dots) }
-        (self.xName, self.title) = (xName, title)
+        (self.axis, self.title) = (axis, title)
     }
 
     /// A file of its own.
@@ -64,7 +64,7 @@ struct SVGPlot {
         }
         for (value, anchor) in [(x0, "start"), (x1, "end")] {
             let x = place((value, y0)).0
-            parts.append("<text x=\"\(number(x))\" y=\"\(plotHeight - Self.bottom + 16)\" text-anchor=\"\(anchor)\">\(RunReport.escaped(xName)) \(Self.label(value))</text>")
+            parts.append("<text x=\"\(number(x))\" y=\"\(plotHeight - Self.bottom + 16)\" text-anchor=\"\(anchor)\">\(RunReport.escaped(axis)) \(Self.label(value))</text>")
         }
         for (index, one) in series.enumerated() {
             let color = Self.colors[index % Self.colors.count]

@@ -90,6 +90,14 @@ public struct StoredPrompt: Sendable, Equatable {
     }
     /// SHA-256, 64 hexadecimal digits.
     public var id: String { ContentHash.of(content.parts + (tools.map { [$0] } ?? [])) }
+    /// A sampled completion in the prompt's own form: ids of ids, an assistant's message of messages, a text of a text; nil for one that says
+    /// nothing.
+    public func completion(text: String, tokens: [Int32]) -> StoredContent? {
+        if content.kind == .tokens { return tokens.isEmpty ? nil : StoredContent(.tokens(tokens)) }
+        guard !text.allSatisfy(\.isWhitespace) else { return nil }
+        guard content.kind == .messages else { return StoredContent(.text(text)) }
+        return StoredContent(.messages([Message(role: "assistant", content: text, raw: ["role": "assistant", "content": .string(text)])]))
+    }
     /// The id of a completion of this prompt.
     public func completionID(_ completion: StoredContent) -> String { ContentHash.of([id] + completion.parts, under: id) }
 }

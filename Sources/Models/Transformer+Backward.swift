@@ -14,6 +14,12 @@ extension Transformer {
         clear(dx, on: compute)
         if !tokens.isEmpty { scoreBackward(pending, tokens, addingTo: dx) }
         if !readouts.isEmpty { readoutBackward(pending, readouts, addingTo: dx) }
+        backward(pending, dx)
+    }
+
+    /// From the gradient `dx` of the last layer's output to those of all parameters below.
+    func backward(_ pending: PendingBackward, _ dx: Matrix) {
+        let batch = pending.batch
         let trees = batch.trees.map { Transformer.attentionSegments(batch, $0) }.filter { !$0.isEmpty }
         let plan = AttentionPlan(segments: Transformer.attentionSegments(batch, batch.segments.indices))
         let rotation = rotation(batch.positions)

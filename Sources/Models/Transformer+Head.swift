@@ -24,7 +24,7 @@ extension Transformer {
     }
 
     /// Gathers and normalises the hidden states that predict something.
-    private func predictorStates(_ batch: SegmentTree, _ final: Matrix) -> (raw: Matrix, normed: Operand, inverse: Matrix) {
+    func predictorStates(_ batch: SegmentTree, _ final: Matrix) -> (raw: Matrix, normed: Operand, inverse: Matrix) {
         let (rows, d) = (batch.scoredTokenCount, config.hiddenSize)
         let raw = workspace.matrix("head.raw", rows: rows, columns: d)
         let normed = workspace.operand("head.normed", rows: rows, columns: d, precision: precision)
@@ -112,11 +112,16 @@ extension Transformer {
                     if let dHead { accumulateWeightGradient(dLogits, normed.rows(chunk), into: dHead.rows(block), on: compute) }
                 }
             }
-            let dRaw = workspace.matrix("head.dRaw", rows: rows, columns: d)
-            clear(dRaw, on: compute)
-            rmsNormBackward(dNormed, x: raw, weight: finalNorm, inverse: inverse, addingTo: dRaw, dWeight: self.gradient(layout.finalNorm), on: compute)
-            scatterAddRows(dRaw, batch.predictors, into: dx, on: compute)
+            addPredictorGradient(dNormed, raw: raw, inverse: inverse, batch, to: dx)
         }
+    }
+
+    /// Backward of `predictorStates`: adds to the final norm's gradient and to `dx` `[T, d]`.
+    func addPredictorGradient(_ dNormed: Matrix, raw: Matrix, inverse: Matrix, _ batch: SegmentTree, to dx: Matrix) {
+        let dRaw = workspace.matrix("head.dRaw", rows: raw.rows, columns: raw.columns)
+        clear(dRaw, on: compute)
+        rmsNormBackward(dNormed, x: raw, weight: finalNorm, inverse: inverse, addingTo: dRaw, dWeight: gradient(layout.finalNorm), on: compute)
+        scatterAddRows(dRaw, batch.predictors, into: dx, on: compute)
     }
 
     /// Logits `[rows, V]` of hidden states, for decoding.

@@ -42,6 +42,8 @@ public final class Transformer: TrainablePolicy {
     var workspace = Workspace()
     /// What the last `logProbs` left for `backward`.
     var pending: PendingBackward?
+    /// What the last `beginDistributions` left.
+    var distributions: PendingDistributions?
     let layout: ParameterLayout
 
     /// Reads a checkpoint's weights.

@@ -63,6 +63,30 @@ import Testing
         #expect(!html.contains("http") && !html.contains("src="))
     }
 
+    @Test("an online run shows what was sampled by step, with reward and advantage, and the reward against what may buy it") func online() throws {
+        let lines: [JSON] = (1...20).map { step in
+            [
+                "step": .integer(step), "prompt": [["role": "user", "content": .string("Q<\(step)>")]], "completion": .string("A & B \(step)."), "reward": .number(Double(step) / 8),
+                "advantage": -0.375, "reward/rule:length": 17.0,
+            ]
+        }
+        let rollouts = lines.compactMap { RunReport.Rollout(json: $0) }
+        #expect(rollouts.count == 20 && RunReport.Rollout(json: ["step": 1, "prompt": "x"]) == nil)
+        let metrics: [JSON] = (0..<3).map { step in
+            [
+                "step": .integer(step), "eval_reward": .number(Double(step)), "eval_heldout_reward": .number(-Double(step)), "eval_objective/kl": .number(2 * Double(step)),
+                "eval_completions/mean_length": 20, "eval_completions/repetition": 0.1,
+            ]
+        }
+        let html = RunReport(record: JSONObject([("stage", "ppo")]), metrics: metrics, samples: [], rollouts: rollouts).html
+        for part in [
+            "user: Q&lt;1&gt;", "user: Q&lt;20&gt;", "A &amp; B 20.", "<h3>Step 20</h3>", "-0.375", "rule:length 17", "8 of 20 steps", "Reward against KL",
+            "Reward against length", "Reward against repetition", "Reward against held-out reward", ">KL 4<",
+        ] { #expect(html.contains(part), "\(part) is not in the report") }
+        #expect(html.components(separatedBy: "<h3>Step ").count == 9, "\(html.components(separatedBy: "<h3>Step ").count - 1) steps")
+        #expect(!html.contains("Q<1>"))
+    }
+
     @Test("a run without metrics has a report too") func empty() {
         let html = RunReport(record: JSONObject(), metrics: [], samples: []).html
         #expect(html.contains("</html>") && !html.contains("<svg"))

@@ -49,7 +49,7 @@ import Testing
         #expect(try await score(spec, text, context) == 2.75)
         #expect(try await score(spec + ";clip=-2.5..2.5", text, context) == 2.5)
         let parts = try await RewardSpec(spec).make(context).scores(of: [text])[0].components
-        #expect(parts == [.init("8", 8), .init("rule:exact", 1), .init("rule:repetition", -0.25)], "\(parts)")
+        #expect(parts == [.init("8", 8, isReward: true), .init("rule:exact", 1, isReward: true), .init("rule:repetition", -0.25, isReward: true)], "\(parts)")
     }
 
     @Test("a part that fails leaves the sums before it") func partial() async throws {

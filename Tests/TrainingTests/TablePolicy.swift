@@ -7,7 +7,7 @@ import Tensors
 @testable import Training
 
 /// A language model that is a table: logits of the next token given the last one, θ [V, V]. Loss and gradient are exact.
-final class TablePolicy: TrainablePolicy {
+final class TablePolicy: TrainablePolicy, DistributionPolicy {
     let V: Int
     /// Rows of a score head that reads the table's row of a token; 0 for none.
     let outputs: Int
@@ -18,6 +18,8 @@ final class TablePolicy: TrainablePolicy {
     private(set) var forwardPasses = 0
     private var pending: [(previous: Int, target: Int)] = []
     private var points: [Int] = []
+    /// What `beginDistributions` was given: the row of the table that predicts each scored token.
+    private var spread: [Int] = []
 
     init(vocabulary V: Int, outputs: Int = 0, seed: UInt64) {
         (self.V, self.outputs) = (V, outputs)
@@ -84,6 +86,23 @@ final class TablePolicy: TrainablePolicy {
             }
         }
     }
+
+    // MARK: Distributions
+
+    var vocabularySize: Int { V }
+    func beginDistributions(of batch: SegmentTree, keeps: Bool) throws {
+        onForward(self)
+        spread = batch.predictors.map { Int(batch.tokens[Int($0)]) }
+    }
+    func logits(of rows: Range<Int>) throws -> Matrix {
+        let matrix = Matrix(rows: rows.count, columns: V)
+        for (i, row) in rows.enumerated() { for j in 0..<V { matrix.pointer[i * matrix.stride + j] = weights.base[spread[row] * V + j] } }
+        return matrix
+    }
+    func addGradient(_ gradient: Matrix, of rows: Range<Int>) throws {
+        for (i, row) in rows.enumerated() { for j in 0..<V { gradients.base[spread[row] * V + j] += gradient.pointer[i * gradient.stride + j] } }
+    }
+    func endDistributions() throws {}
 
     func weightsChanged() {}
     var array: [Float] { (0..<weights.count).map { weights.base[$0] } }

@@ -165,7 +165,7 @@ extension BestOfNLaw {
                 },
                 dots: points.compactMap { line in line.gold.map { (log2(Double(line.step)), $0) } })
         }
-        return SVGPlot(series: series, xName: "log₂ n", title: "Gold of the best of n, by what chooses: means over seeds, a dot for each seed").document
+        return SVGPlot(series: series, axis: "log₂ n", title: "Gold of the best of n, by what chooses: means over seeds, a dot for each seed").document
     }
 }
 

@@ -101,6 +101,6 @@ public struct MirrorDescentMeasure: Sendable {
                     return (Double(last.rollouts), gold)
                 })
         }
-        return SVGPlot(series: series, xName: "rollouts", title: "Gold against rollouts: means over seeds, a dot for each seed's end on fresh prompts").document
+        return SVGPlot(series: series, axis: "rollouts", title: "Gold against rollouts: means over seeds, a dot for each seed's end on fresh prompts").document
     }
 }

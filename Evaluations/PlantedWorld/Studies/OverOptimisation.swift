@@ -1,15 +1,16 @@
 import Foundation
-import PreferenceData
 
 /// What over-optimisation runs say: does gold peak and fall while the proxy climbs, do better-fed proxies peak later, does a KL penalty
 /// leave the front where it was, and does the watch see it?
 public struct OverOptimisation: Sendable {
     /// Names of the arms.
     public struct Arms: Sendable {
-        public var noisy: String, fewer: String, gold: String, slower: String, flat: String
+        public var noisy: String, fewer: String, gold: String, slower: String
+        /// The noisy proxy's run in a world without bends, where there is one.
+        public var flat: String?
         /// β and arm, β = 0 left out.
         public var penalised: [(beta: Double, arm: String)]
-        public init(noisy: String, fewer: String, gold: String, slower: String, flat: String, penalised: [(beta: Double, arm: String)]) {
+        public init(noisy: String, fewer: String, gold: String, slower: String, flat: String?, penalised: [(beta: Double, arm: String)]) {
             (self.noisy, self.fewer, self.gold, self.slower, self.flat, self.penalised) = (noisy, fewer, gold, slower, flat, penalised)
         }
     }
@@ -55,9 +56,16 @@ public struct OverOptimisation: Sendable {
     }
 
     /// Steps from gold's peak to where the watch stops; nil where it never does.
-    private func delay(_ arm: String, _ seed: Int) -> Double? {
-        guard let peak = front(arm, seed).peak, let stop = end(arm, seed)?["watch_stop"], stop > 0 else { return nil }
+    private func delay(_ arm: String, _ seed: Int, _ name: String = "watch_stop") -> Double? {
+        guard let peak = front(arm, seed).peak, let stop = end(arm, seed)?[name], stop > 0 else { return nil }
         return stop - Double(peak.step)
+    }
+
+    /// Share of a seed's runs on proxies that the watch stops in time.
+    private func share(inTime name: String, _ seed: Int) -> Double? {
+        let watched = lines.arms.filter { $0 != arms.gold && end($0, seed)?[name] != nil }
+        guard !watched.isEmpty else { return nil }
+        return Double(watched.count { delay($0, seed, name).map { $0 >= 0 && $0 <= Double(watchWithin) } ?? false }) / Double(watched.count)
     }
 
     public var report: StudyReport {
@@ -78,10 +86,12 @@ public struct OverOptimisation: Sendable {
                 guard let a = front(arms.noisy, seed).peak, let b = front(arms.fewer, seed).peak else { return nil }
                 return a.gold - b.gold
             }, smallest: smallest),
-            StudyVerdict("without bends gold falls less: \(arms.noisy) above \(arms.flat)", effects: effects { seed in
-                fall(arms.noisy, seed).flatMap { own in fall(arms.flat, seed).map { own - $0 } }
-            }, smallest: smallest),
         ]
+        if let flat = arms.flat {
+            verdicts.append(StudyVerdict("without bends gold falls less: \(arms.noisy) above \(flat)", effects: effects { seed in
+                fall(arms.noisy, seed).flatMap { own in fall(flat, seed).map { own - $0 } }
+            }, smallest: smallest))
+        }
         for (beta, arm) in arms.penalised {
             verdicts.append(StudyVerdict("a penalty of \(beta) has more gold than none at equal KL", effects: effects {
                 front(arm, $0).advantage(over: front(arms.noisy, $0))
@@ -91,13 +101,12 @@ public struct OverOptimisation: Sendable {
             front(arms.slower, $0).advantage(over: front(arms.noisy, $0))
         }, smallest: smallest))
         verdicts.append(StudyVerdict("control: a run on gold itself falls", effects: effects { fall(arms.gold, $0) }, smallest: smallest))
-        let watched = [arms.noisy, arms.fewer, arms.slower, arms.flat] + arms.penalised.map(\.arm)
-        verdicts.append(StudyVerdict("the watch stops 0 to \(watchWithin) steps after gold's peak in 80 % of runs (share above 0.8)", effects: effects { seed in
-            let runs = watched.filter { end($0, seed) != nil }
-            guard !runs.isEmpty else { return nil }
-            return Double(runs.count { delay($0, seed).map { $0 >= 0 && $0 <= Double(watchWithin) } ?? false }) / Double(runs.count) - 0.8
-        }, smallest: 0.1))
-        verdicts.append(StudyVerdict("the watch lets nine of ten runs on gold go on (0.1 − share stopped)", effects: effects { seed in
+        for (what, stop) in [("another proxy", "watch_stop"), ("gold itself", "watch_stop_by_gold")] {
+            verdicts.append(StudyVerdict(
+                "the watch with \(what) stops 0 to \(watchWithin) steps after gold's peak in 80 % of runs (share less 0.8)",
+                effects: effects { share(inTime: stop, $0).map { $0 - 0.8 } }, smallest: 0.1))
+        }
+        verdicts.append(StudyVerdict("the watch lets nine of ten runs on gold go on (0.1 less the share stopped)", effects: effects { seed in
             end(arms.gold, seed)?["watch_stop"].map { 0.1 - ($0 > 0 ? 1 : 0) }
         }, smallest: 0.1))
         return StudyReport(verdicts: verdicts, table: table, svg: plot)
@@ -108,7 +117,7 @@ public struct OverOptimisation: Sendable {
             let values = values.compactMap { $0 }
             return values.isEmpty ? .nan : values.reduce(0, +) / Double(values.count)
         }
-        let heads = ["gold peak", "at KL", "at step", "gold KL 5", "gold KL 20", "end gold", "end KL", "gap", "watch−peak"]
+        let heads = ["gold peak", "at KL", "at step", "gold KL 5", "gold KL 20", "end gold", "end KL", "gap", "watch−peak", "by gold"]
         var rows = ["arm".padded(30) + heads.map { $0.padded(12) }.joined()]
         for arm in lines.arms {
             let fronts = lines.seeds.map { front(arm, $0) }
@@ -117,8 +126,9 @@ public struct OverOptimisation: Sendable {
                 average(fronts.map { $0.gold(atKL: 5) }), average(fronts.map { $0.gold(atKL: 20) }), average(lines.seeds.map { end(arm, $0)?["final_gold"] }),
                 average(lines.seeds.map { end(arm, $0)?["final_kl"] }), average(lines.seeds.map { gap(arm, $0) }),
             ]
-            let delays = lines.seeds.map { seed in delay(arm, seed).map { String(format: "%+.0f", $0) } ?? "–" }.joined(separator: " ")
-            rows.append(arm.padded(30) + numbers.map { String(format: "%.2f", $0).padded(12) }.joined() + delays)
+            func delays(_ name: String) -> String { lines.seeds.map { seed in delay(arm, seed, name).map { String(format: "%+.0f", $0) } ?? "–" }.joined(separator: " ") }
+            rows.append(
+                arm.padded(30) + numbers.map { String(format: "%.2f", $0).padded(12) }.joined() + delays("watch_stop") + "  | " + delays("watch_stop_by_gold"))
         }
         return rows
     }
@@ -136,6 +146,6 @@ public struct OverOptimisation: Sendable {
                 end(arm, seed).flatMap { line in line["final_gold"].flatMap { gold in line["final_kl"].map { (max(0, $0).squareRoot(), gold) } } }
             })
         }
-        return SVGPlot(series: series, xName: "√KL", title: "Gold against √KL (nats) under reinforcement learning: means over seeds, a dot for each seed's end").document
+        return SVGPlot(series: series, axis: "√KL", title: "Gold against √KL (nats) under reinforcement learning: means over seeds, a dot for each seed's end").document
     }
 }

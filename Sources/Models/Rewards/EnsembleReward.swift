@@ -21,7 +21,7 @@ final class EnsembleReward: Reward {
         }
         let scores = (0..<count).map { index in
             let parts = all.map { $0[index] }
-            return RewardScore(combination(parts), components: zip(members, parts).map { .init($0.name, $1) })
+            return RewardScore(combination(parts), components: zip(members, parts).map { .init($0.name, $1, isReward: true) })
         }
         if let failure { throw RewardFailure(failure, done: scores) }
         return scores

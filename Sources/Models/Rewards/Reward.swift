@@ -50,7 +50,9 @@ public struct RewardScore: Sendable, Equatable {
     public struct Component: Sendable, Equatable {
         public var name: String
         public var value: Double
-        public init(_ name: String, _ value: Double) { (self.name, self.value) = (name, value) }
+        /// Whether it is what a reward of that name says, rather than a detail.
+        public var isReward: Bool
+        public init(_ name: String, _ value: Double, isReward: Bool = false) { (self.name, self.value, self.isReward) = (name, value, isReward) }
     }
 
     public init(_ value: Double, components: [Component] = []) { (self.value, self.components) = (value, components) }

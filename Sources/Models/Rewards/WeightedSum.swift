@@ -34,7 +34,7 @@ final class WeightedSum: Reward {
         var result = RewardScore(0)
         for (part, score) in zip(parts, scores) {
             result.value += part.weight * (part.clip.map { min(max(score.value, $0.lowerBound), $0.upperBound) } ?? score.value)
-            result.components.append(.init(part.reward.name, score.value))
+            result.components.append(.init(part.reward.name, score.value, isReward: true))
             result.components += score.components.map { .init("\(part.reward.name)/\($0.name)", $0.value) }
         }
         if let clip { result.value = min(max(result.value, clip.lowerBound), clip.upperBound) }

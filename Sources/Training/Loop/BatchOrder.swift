@@ -7,6 +7,7 @@ enum RandomStreamID {
     static let scoreHead: UInt64 = 3
     static let miniBatches: UInt64 = 4
     static let acceptance: UInt64 = 5
+    static let onPolicy: UInt64 = 6
 }
 
 /// Which rows every optimizer step takes: a permutation of all rows per epoch, from (seed, epoch) alone.

@@ -5,6 +5,7 @@ import Serialization
 ///
 ///     run.json            settings, versions, hashes of data and model, seeds, lineage, status, outcome
 ///     metrics.jsonl       one line per logged optimizer step and per evaluation
+///     completions.jsonl   of online stages: what was sampled, by step
 ///     checkpoints/step-N/ Hugging Face layout with F32 weights; `training/`: optimizer moments, loop state
 ///     checkpoints/best/   weights of the best evaluation
 ///     nonfinite/          batches whose loss or gradient was not finite, as replayable rows
@@ -19,7 +20,7 @@ public final class RunDirectory {
     private var metrics: DurableFile?
     private(set) var metricsBytes = 0
 
-    public static let recordName = "run.json", metricsName = "metrics.jsonl", modelName = "model"
+    public static let recordName = "run.json", metricsName = "metrics.jsonl", modelName = "model", completionsName = "completions.jsonl"
     /// In a checkpoint: beside the weights, but out of the sight of tools that read every safetensors file of a folder.
     static let stateName = "training/state.json", optimizerName = "training/optimizer.safetensors"
     static let referenceName = "training/reference"

@@ -37,6 +37,11 @@ public enum TrainingError: Error, Equatable {
     case missingModel
     /// The reference is to follow the policy and has other parameters.
     case otherShape(reference: String)
+    /// A model that reads the policy's tokens has another vocabulary.
+    case otherVocabulary(model: String, found: Int, expected: Int)
+    /// A model that weights are merged with has other tensors.
+    case otherParameters(model: String, tensor: String, found: String, expected: String)
+    case otherTokens(model: String, id: Int, found: String, expected: String)
     /// A model that was written and opened again is another one.
     case savedModelDiffers(path: String, found: String, expected: String)
 }
@@ -54,6 +59,12 @@ extension TrainingError: CustomStringConvertible {
             "\(origin): found \(found), expected \(expected). \(remedy)"
         case let .otherShape(reference):
             "\(reference): its parameters are not those of the policy, expected the same ones as it is to follow it. Leave out --sync-ref-model, or name a reference of the same architecture."
+        case let .otherVocabulary(model, found, expected):
+            "\(model): has a vocabulary of \(found) tokens, expected \(expected) as the policy's, whose tokens it is to read. Name a model of the same tokenizer."
+        case let .otherParameters(model, tensor, found, expected):
+            "\(model): tensor \"\(tensor)\" is \(found), expected \(expected) as in the model that trains. Name the base that this very model was fine-tuned from."
+        case let .otherTokens(model, id, found, expected):
+            "\(model): its token \(id) is \"\(found)\", expected \"\(expected)\" as the student's. Name a teacher of the same tokenizer."
         case .missingModel: "no model: name a checkpoint with --model PATH (a Hugging Face folder or a GGUF file)."
         case let .savedModelDiffers(path, found, expected):
             "\(path): read back, the model scores \(found) where the trained one scored \(expected). Do not use it; the last checkpoint is good: --resume writes it again."

@@ -38,6 +38,8 @@ public struct StageContext: Sendable {
     public var openRollouts: (@Sendable (_ policy: any TrainablePolicy, _ source: ModelSource) throws -> any Rollouts)?
     /// Makes the reward that a specification names.
     public var openReward: (@Sendable (_ spec: String) throws -> any Reward)?
+    /// Where sampled completions and their scores outlive the run; the preference store.
+    public var samples: (any SampleLedger)?
     /// Where runs are remembered; the preference store.
     public var ledger: (any RunLedger)?
     /// Pairs of those who name no file; the preference store.

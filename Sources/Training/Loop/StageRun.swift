@@ -24,6 +24,11 @@ struct StageRun {
         stage: String, settings: some StageSettings, training: TrainingSettings, context: StageContext, source: ModelSource,
         inputs: [(String, JSON)], lineage: [JSON], comparisons: [String] = []
     ) throws {
+        var (inputs, lineage) = (inputs, lineage)
+        if let base = training.merging.base {
+            inputs.append(("merging-base", .string(try context.openModel(base, training).contentHash())))
+            lineage.append(["role": "merging base", "path": .string(base)])
+        }
         let ancestors = lineage.compactMap { $0["path"]?.string }.filter { $0 != source.path }
         self.stage = stage
         self.settings = training
@@ -110,6 +115,11 @@ struct StageRun {
         let optimizer = AdamW(policy, settings: settings.optimizer, compute: context.compute)
         if let checkpoint { try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + RunDirectory.optimizerName) }
         optimizer.steps = state.updates
+        if let base = settings.merging.base {
+            // Both are freed before training: what is kept is their difference.
+            let task = try OnlineMerging.task(reference: source.load(false), base: context.openModel(base, settings).load(false), path: base)
+            optimizer.merging = OnlineMerging(task: task, alpha: settings.merging.alpha, keep: settings.merging.keep, seed: UInt64(settings.seed))
+        }
         return optimizer
     }
 

@@ -5,12 +5,11 @@ import Serialization
 ///
 /// A line is appended before its step is part of a checkpoint; on resume those of later steps are cut off.
 final class CompletionLog {
-    static let name = "completions.jsonl"
     private let file: DurableFile
 
     /// Opens the log of the run in `folder`, keeping the lines of steps up to `step`.
     init(folder: String, keepingTo step: Int) throws(RunError) {
-        let path = folder + "/" + Self.name
+        let path = folder + "/" + RunDirectory.completionsName
         let bytes = FileManager.default.fileExists(atPath: path) ? try DurableFiles.read(path) : []
         var kept = 0
         for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast() {

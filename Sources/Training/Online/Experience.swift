@@ -23,6 +23,8 @@ public struct Experience: Sendable {
     public var old: Ragged
     /// log π_ref of the same tokens, or nil where the method needs no reference.
     public var reference: Ragged?
+    /// V of each completion token by the value model, as it was before the step; nil where there is none.
+    public var values: Ragged?
     /// β in force.
     public var beta: Double
 
@@ -39,22 +41,36 @@ public struct Experience: Sendable {
         return groups
     }
 
-    /// Σ_t log π_old − log π_ref of a sample: k1, an estimate of KL(π_old‖π_ref) in nats; 0 without a reference.
-    public func divergence(_ sample: Int) -> Double {
+    /// Σ_t of an estimate of KL(π_old‖π_ref) over a sample's tokens, nats; 0 without a reference. k1 is log π_old − log π_ref.
+    public func divergence(_ sample: Int, by estimator: KLEstimator = .k1) -> Double {
         guard let reference else { return 0 }
-        return old.sum(sample) - reference.sum(sample)
+        if estimator == .k1 { return old.sum(sample) - reference.sum(sample) }
+        return zip(old[sample], reference[sample]).reduce(0) { $0 + estimator($1.0, reference: $1.1).value }
     }
 
-    /// Rows of the tree in the order of `indices`; samples of one prompt share it.
-    func tree(_ indices: [Int], temperature: Double) -> SegmentTree {
+    /// What a batch asks of every completion token.
+    enum Reading {
+        case logProbs(temperature: Double)
+        /// The score head's output where the token is predicted.
+        case values
+    }
+
+    /// Rows, or read-outs, of the tree in the order of `indices`; samples of one prompt share it.
+    func tree(_ indices: [Int], reads reading: Reading) -> SegmentTree {
         var tree = SegmentTree()
-        tree.temperature = temperature
+        if case let .logProbs(temperature) = reading { tree.temperature = temperature }
         var prompt: [Int: Int] = [:]
         for index in indices {
             let sample = samples[index]
             let parent = prompt[sample.group] ?? tree.append(prompts[sample.group])
             prompt[sample.group] = parent
-            tree.addRow(segment: tree.append(sample.tokens, parent: parent))
+            let segment = tree.append(sample.tokens, parent: parent)
+            switch reading {
+            case .logProbs: tree.addRow(segment: segment)
+            case .values:
+                tree.addReadout(segment: parent)
+                for token in sample.tokens.indices.dropLast() { tree.addReadout(segment: segment, at: token) }
+            }
         }
         return tree
     }
@@ -66,7 +82,15 @@ public struct Weighing: Sendable {
     public var trained: [Int]
     /// Â of each sample's tokens; a method whose unit is the completion repeats one value.
     public var advantages: Ragged
+    /// G of each sample's tokens, which a value model learns; nil without one.
+    public var returns: Ragged?
+    /// Samples that the method holds against each other, the better one first; kept in the store.
+    public var pairs: [Pair] = []
     public var metrics = Metrics()
+
+    public struct Pair: Sendable, Equatable {
+        public var chosen: Int, rejected: Int
+    }
 
     public init(trained: [Int], advantages: Ragged) { (self.trained, self.advantages) = (trained, advantages) }
 
@@ -97,6 +121,10 @@ public protocol OnlineMethod: Sendable {
     init(_ settings: Settings)
     /// Whether log π_ref is wanted whatever β is.
     var needsReference: Bool { get }
+    /// The value model that is trained beside the policy; nil for a method without one.
+    var critic: ValueSettings? { get }
+    /// By what the KL to the reference enters a completion's reward.
+    var estimator: KLEstimator { get }
     func weigh(_ experience: Experience) -> Weighing
     /// The loss of some of the trained samples.
     /// - Parameters:
@@ -109,4 +137,6 @@ public protocol OnlineMethod: Sendable {
 
 extension OnlineMethod {
     public var needsReference: Bool { false }
+    public var critic: ValueSettings? { nil }
+    public var estimator: KLEstimator { .k1 }
 }

@@ -19,6 +19,7 @@ extension OnlineLoop {
         let members = Dictionary(grouping: weighing.trained) { experience.samples[$0].group }
         updates.rate = training.learningRateSchedule(totalSteps: totalSteps).rate(at: state.step)
         guard !groups.isEmpty else { return updates }
+        let start = online.rollbackKL > 0 ? PolicySnapshot(policy, optimizer) : nil
         passes: for pass in 0..<online.innerEpochs {
             var stream = RandomStream(seed: UInt64(training.seed), stream: RandomStreamID.miniBatches, index: UInt64(state.step * online.innerEpochs + pass))
             let shuffled = online.miniBatches > 1 ? stream.permutation(groups.count).map { groups[$0] } : groups
@@ -34,55 +35,69 @@ extension OnlineLoop {
             updates.loss /= Double(updates.count)
             updates.norm /= Double(updates.count)
         }
+        if let start, updates.broken == nil { try rollBack(to: start, experience, weighing.trained, &metrics) }
         return updates
     }
 
-    /// One update.
+    /// One update, of the policy, of the value model if there is one, or of that alone.
     /// - Returns: The mean over completions of Σ_t (ρ log ρ − ρ + 1), an estimate of KL(π_θ‖π_old) before it, in nats.
     private func update(
         _ samples: [Int], _ experience: Experience, _ weighing: Weighing, _ updates: inout Updates, _ metrics: inout Metrics
     ) throws -> Double {
         let totals = StepTotals(pairs: samples.count, tokens: samples.reduce(0) { $0 + experience.samples[$1].tokens.count })
-        var (loss, drift) = (0.0, Drift())
-        for part in microBatches(samples, experience) {
-            let scores = try policy.logProbs(of: experience.tree(part, temperature: online.temperature))
-            drift.add(scores.logProbs, part, experience)
-            metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
-            switch share(of: scores, part, experience, weighing, totals) {
-            case let .success(share):
-                loss += share.value
-                metrics.add(share.metrics)
-                try policy.backward(share.scoreGradient)
-            case let .failure(error):
-                updates.broken = error.description
-                optimizer.clearGradients(of: policy)
-                return 0
+        var (loss, valueLoss, drift) = (0.0, 0.0, Drift())
+        do {
+            for part in microBatches(samples, experience) {
+                if policyLearns { loss += try accumulate(part, experience, weighing, totals, &drift, &metrics) }
+                if let critic { valueLoss += try critic.accumulate(part, experience, weighing, step: totals, into: &metrics) }
             }
+        } catch let error as ObjectiveError { return refuse(error.description, &updates) }
+        let norm = policyLearns ? optimizer.gradientNorm(of: policy) : 0
+        let valueNorm = critic.map { $0.optimizer.gradientNorm(of: $0.model) } ?? 0
+        guard norm.isFinite else { return refuse("the gradient's norm", &updates) }
+        guard valueNorm.isFinite else { return refuse("the norm of the value model's gradient", &updates) }
+        if policyLearns {
+            optimizer.update(policy, learningRate: updates.rate, gradientNorm: norm)
+            drift.record(into: &metrics, isFirst: updates.count == 0)
         }
-        let norm = optimizer.gradientNorm(of: policy)
-        guard norm.isFinite else {
-            updates.broken = "the gradient's norm"
-            optimizer.clearGradients(of: policy)
-            return 0
+        if let critic {
+            let rate = critic.settings.schedule(training, totalSteps: totalSteps).rate(at: state.step)
+            critic.optimizer.update(critic.model, learningRate: rate, gradientNorm: valueNorm)
+            metrics.record("loss/policy_avg", sum: loss, count: 1)
+            metrics.record("loss/value_avg", sum: valueLoss, count: 1)
+            metrics.record("val/grad_norm", sum: valueNorm, count: 1)
+            loss += critic.settings.coefficient * valueLoss
         }
-        optimizer.update(policy, learningRate: updates.rate, gradientNorm: norm)
         (updates.loss, updates.norm, updates.count) = (updates.loss + loss, updates.norm + norm, updates.count + 1)
-        drift.record(into: &metrics, isFirst: updates.count == 1)
         return drift.divergence / Double(max(1, samples.count))
     }
 
-    private func share(
-        of scores: TokenScores, _ samples: [Int], _ experience: Experience, _ weighing: Weighing, _ totals: StepTotals
-    ) -> Result<Loss, ObjectiveError> {
-        do throws(ObjectiveError) {
-            let share = try method.loss(scores.logProbs, of: samples, in: experience, weighing, step: totals)
-            guard share.value.isFinite else { throw .notFinite(objective: Method.name, quantity: "the loss", row: 0) }
-            return .success(share)
-        } catch { return .failure(error) }
+    /// Adds the gradient of the method's loss of some samples.
+    private func accumulate(
+        _ samples: [Int], _ experience: Experience, _ weighing: Weighing, _ totals: StepTotals, _ drift: inout Drift, _ metrics: inout Metrics
+    ) throws -> Double {
+        let scores = try policy.logProbs(of: experience.tree(samples, reads: .logProbs(temperature: online.temperature)))
+        drift.add(scores.logProbs, samples, experience)
+        metrics.record("entropy", sum: scores.entropies.reduce(0, +), count: Double(scores.entropies.count))
+        let share = try method.loss(scores.logProbs, of: samples, in: experience, weighing, step: totals)
+        guard share.value.isFinite else { throw ObjectiveError.notFinite(objective: Method.name, quantity: "the loss", row: 0) }
+        metrics.add(share.metrics)
+        try policy.backward(share.scoreGradient)
+        return share.value
     }
 
+    private func refuse(_ quantity: String, _ updates: inout Updates) -> Double {
+        updates.broken = quantity
+        optimizer.clearGradients(of: policy)
+        if let critic { critic.optimizer.clearGradients(of: critic.model) }
+        return 0
+    }
+
+    /// False while the value model learns alone.
+    private var policyLearns: Bool { state.step >= critic?.settings.warmupSteps ?? 0 }
+
     /// Samples of at most `batchSize` prompts each.
-    private func microBatches(_ samples: [Int], _ experience: Experience) -> [[Int]] {
+    func microBatches(_ samples: [Int], _ experience: Experience) -> [[Int]] {
         var parts: [[Int]] = []
         var groups = 0
         var last = -1
@@ -93,36 +108,5 @@ extension OnlineLoop {
             parts[parts.count - 1].append(sample)
         }
         return parts
-    }
-}
-
-/// How far a policy has moved from the one that sampled, on the samples' tokens.
-private struct Drift {
-    var (tokens, ratios, squares, most) = (0.0, 0.0, 0.0, 0.0)
-    /// Σ ρ log ρ − ρ + 1, and Σ (log ρ)².
-    var (divergence, logs) = (0.0, 0.0)
-
-    mutating func add(_ logProbs: Ragged, _ samples: [Int], _ experience: Experience) {
-        for (row, sample) in samples.enumerated() {
-            for (now, old) in zip(logProbs[row], experience.old[sample]) {
-                let difference = now - old
-                let ratio = exp(min(max(difference, -30), 30))
-                tokens += 1
-                ratios += ratio
-                squares += ratio * ratio
-                most = max(most, abs(ratio - 1))
-                divergence += ratio * difference - ratio + 1
-                logs += difference * difference
-            }
-        }
-    }
-
-    func record(into metrics: inout Metrics, isFirst: Bool) {
-        metrics.record("val/ratio", sum: ratios, count: tokens)
-        let mean = ratios / max(1, tokens)
-        metrics.record("val/ratio_var", sum: max(0, squares - tokens * mean * mean), count: tokens)
-        metrics.record("policy/approxkl_avg", sum: 0.5 * logs, count: tokens)
-        // Exactly 0: old log-probs come from the kernels that train.
-        if isFirst { metrics.record("val/first_ratio_error", sum: most, count: 1) }
     }
 }

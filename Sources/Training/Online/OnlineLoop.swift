@@ -17,11 +17,15 @@ struct OnlineLoop<Method: OnlineMethod> {
     let optimizer: AdamW
     /// Scores tokens as the reference does; nil where nothing asks for it.
     let reference: (any Policy)?
+    /// The value model of methods that train one.
+    let critic: Critic?
     let rolling: Rolling
     let reward: any Reward
     let heldOutReward: (any Reward)?
     let run: RunDirectory
     let completions: CompletionLog
+    /// Keeps what was sampled; nil where there is no store.
+    let keeper: SampleKeeper?
     let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
     let context: StageContext
 
@@ -63,7 +67,10 @@ struct OnlineLoop<Method: OnlineMethod> {
     private mutating func saveCheckpoint() throws {
         state.metricsBytes = run.metricsBytes
         try completions.sync()
-        try run.saveCheckpoint(state, optimizer, limit: training.saveTotalLimit) { try saveWeights("F32", $0) }
+        try run.saveCheckpoint(state, optimizer, limit: training.saveTotalLimit) { folder in
+            try saveWeights("F32", folder)
+            try critic?.save(to: folder)
+        }
         context.report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
     }
 
@@ -79,12 +86,14 @@ struct OnlineLoop<Method: OnlineMethod> {
             rows, samples: online.samples, step: state.step, evaluates: false, isCancelled: context.isCancelled) else { return false }
         let owners = rows.flatMap { row in Array(repeating: row.row, count: online.samples) }
         let scored = try await rolling.score(rollouts, of: owners, by: reward)
-        let experience = try experience(rows.map(\.row.tokens), scored, samples: online.samples)
+        var experience = try experience(rows.map(\.row.tokens), scored, samples: online.samples)
+        try readValues(of: &experience)
         let weighing = method.weigh(experience)
+        try keeper?.keep(scored, weighing.pairs, of: owners)
 
         var metrics = weighing.metrics
         metrics.record(scored, groups: experience.groups)
-        recordDivergence(experience, scored, into: &metrics)
+        record(experience, scored, into: &metrics)
         let updates = try learn(from: experience, weighing, into: &metrics)
         let tokens = experience.samples.reduce(0) { $0 + $1.tokens.count + experience.prompts[$1.group].count }
         clock.stop(tokens: tokens)
@@ -92,6 +101,8 @@ struct OnlineLoop<Method: OnlineMethod> {
         state.step += 1
         state.updates = optimizer.steps
         state.tokens += tokens
+        state.memory["episodes", default: 0] += Double(experience.samples.count)
+        if let critic { state.memory[Critic.updates] = Double(critic.optimizer.steps) }
         if let broken = updates.broken {
             try refuse(experience, because: broken)
         } else if state.step % training.logSteps == 0 || state.step == totalSteps {
@@ -112,7 +123,7 @@ struct OnlineLoop<Method: OnlineMethod> {
         let wantsReference = reference != nil
         var (old, theirs) = ([Double](), [Double]())
         for part in chunks(Array(prompts.indices), of: training.batchSize) {
-            let tree = experience.tree(part.flatMap { experience.groups[$0] }, temperature: online.temperature)
+            let tree = experience.tree(part.flatMap { experience.groups[$0] }, reads: .logProbs(temperature: online.temperature))
             old += try policy.scores(of: tree).logProbs.values
             if let reference { theirs += try reference.scores(of: tree).logProbs.values }
         }
@@ -121,11 +132,29 @@ struct OnlineLoop<Method: OnlineMethod> {
         return experience
     }
 
-    private func recordDivergence(_ experience: Experience, _ scored: [Rolling.Scored], into metrics: inout Metrics) {
+    /// V of all samples, a few prompts at a time.
+    private func readValues(of experience: inout Experience) throws {
+        guard let critic else { return }
+        let groups = experience.groups
+        let values = try chunks(Array(groups.indices), of: training.batchSize).flatMap { part in
+            try critic.values(of: part.flatMap { groups[$0] }, in: experience)
+        }
+        experience.values = Ragged(values: values, offsets: experience.old.offsets)
+    }
+
+    /// What the step's samples are, before any update.
+    private func record(_ experience: Experience, _ scored: [Rolling.Scored], into metrics: inout Metrics) {
+        let samples = experience.samples.indices
+        metrics.record("episode", sum: (state.memory["episodes"] ?? 0) + Double(samples.count), count: 1)
+        metrics.record("objective/scores", sum: mean(experience.samples.map(\.score)), count: 1)
+        metrics.record("objective/entropy", sum: mean(samples.map { -experience.old.sum($0) }), count: 1)
+        metrics.record("val/num_eos_tokens", sum: Double(experience.samples.count(where: \.isWhole)), count: 1)
         if experience.reference != nil {
-            let kl = mean(experience.samples.indices.map { experience.divergence($0) })
-            metrics.record("objective/kl", sum: kl, count: 1)
+            let penalty = mean(samples.map { beta * experience.divergence($0, by: method.estimator) })
+            metrics.record("objective/kl", sum: mean(samples.map { experience.divergence($0) }), count: 1)
             metrics.record("objective/kl_coef", sum: beta, count: 1)
+            metrics.record("objective/non_score_reward", sum: -penalty, count: 1)
+            metrics.record("objective/rlhf_reward", sum: mean(experience.samples.map(\.score)) - penalty, count: 1)
         }
         // What decoding computed against what training computes of the same tokens.
         var (sum, most, count) = (0.0, 0.0, 0.0)
@@ -167,7 +196,7 @@ struct OnlineLoop<Method: OnlineMethod> {
         let lines: [JSON] = scored.prefix(online.loggedCompletions).enumerated().map { index, sample in
             var line = JSONObject([
                 ("step", .integer(state.step)), ("prompt", rows[index / online.samples].content.json), ("completion", .string(sample.rollout.text)),
-                ("reward", .number(sample.value)), ("advantage", .number(weighing.advantages[index].first ?? 0)),
+                ("reward", .number(sample.value)), ("advantage", .number(mean(Array(weighing.advantages[index])))),
             ])
             for component in sample.score.components { line["reward/" + component.name] = .number(component.value) }
             return .object(line)

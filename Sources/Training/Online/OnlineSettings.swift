@@ -24,6 +24,8 @@ public struct OnlineSettings: Codable, Sendable, Equatable {
     public var miniBatches = 1
     /// Nats; an inner loop whose estimate of KL(π_θ‖π_old) passes it goes no further. 0: none.
     public var maxInnerKL = 0.0
+    /// Nats; a step that moved the policy further has its updates taken back. 0: none.
+    public var rollbackKL = 0.0
     /// Taken off the score of a completion that was cut off.
     public var missingEOSPenalty = 0.0
     /// Scores are clipped to ± this; 0: not.
@@ -69,6 +71,8 @@ public struct OnlineSettings: Codable, Sendable, Equatable {
             help: "updates of each pass"),
         .number("max-inner-kl", \.maxInnerKL, expected: "a number of at least 0", where: { $0 >= 0 }, group: "Objective", aliases: ["target_kl"],
             help: "nats a completion away from the sampling policy at which a step's updates end; 0: none"),
+        .number("rollback-kl", \.rollbackKL, expected: "a number of at least 0", where: { $0 >= 0 }, group: "Objective",
+            help: "nats a completion away from the sampling policy beyond which a step's updates are taken back, moments included; 0: they stay"),
         .number("missing-eos-penalty", \.missingEOSPenalty, expected: "a number of at least 0", where: { $0 >= 0 }, group: "Objective",
             help: "taken off the score of a completion that was cut off"),
         .number("reward-clip", \.rewardClip, expected: "a number of at least 0", where: { $0 >= 0 }, group: "Objective", aliases: ["reward_clip_range"],

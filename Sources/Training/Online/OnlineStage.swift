@@ -16,7 +16,15 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
         let source = try context.model(training)
-        return try prepare(source, context).preflight
+        var preflight = try prepare(source, context).preflight
+        if let value = try valueSource(source, context), let policy = preflight.memoryEstimate, let beside = value.memoryEstimate(0, 0) {
+            preflight.memoryEstimate = policy + beside  // activations take turns
+        }
+        return preflight
+    }
+
+    private func valueSource(_ source: ModelSource, _ context: StageContext) throws -> ModelSource? {
+        try Method(settings).critic.map { try ($0.model.map { try context.openModel($0, training) } ?? source).valuing(for: source) }
     }
 
     public func run(in context: StageContext) async throws -> StageOutcome {
@@ -33,32 +41,54 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let method = Method(settings)
         let wantsReference = online.beta > 0 || online.tracksKL || method.needsReference
         let referenceSource = try online.referenceModel.map { try context.openModel($0, training) } ?? source
+        let valueSource = try valueSource(source, context)
         let modelHash = try source.contentHash()
         let run = try StageRun(
             stage: Self.name, settings: settings, training: training, context: context, source: source,
             inputs: [
                 ("model", .string(modelHash)), ("reference", .string(try referenceSource.contentHash())),
                 ("data", .string(PreparedRows.hash(data.rows))), ("held-out", .string(PreparedRows.hash(data.heldOut))), ("reward", .string(reward.name)),
-            ],
+            ] + (try valueSource.map { [("value-model", .string(try $0.contentHash()))] } ?? []),
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
-                + (online.referenceModel.map { [["role": "reference", "path": .string($0)]] } ?? []))
+                + (online.referenceModel.map { [["role": "reference", "path": .string($0)]] } ?? [])
+                + (method.critic?.model.map { [["role": "value", "path": .string($0)]] } ?? []))
         if let outcome = run.outcome { return outcome }
 
         let policy = try run.loadPolicy()
         let reference = wantsReference ? try self.reference(policy, referenceSource) : nil
+        let critic = try valueSource.flatMap { source in try method.critic.map { try self.critic($0, source, run) } }
         let rollouts = try openRollouts(policy, source)
         guard rollouts.givesTokens else { throw RolloutError.noTokens(engine: rollouts.model.name) }
         let completions = try CompletionLog(folder: context.runPath, keepingTo: run.state.step)
+        let keeper = context.samples.map { SampleKeeper($0, run: run.directory, model: modelHash, reward: reward.name) }
         return try await run.train(policy) { optimizer, saveWeights in
             var loop = OnlineLoop(
                 method: method, online: online, training: training, prompts: data.rows, heldOut: data.heldOut, policy: policy, optimizer: optimizer,
-                reference: reference, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
-                reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, saveWeights: saveWeights, context: context,
+                reference: reference, critic: critic, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
+                reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, keeper: keeper, saveWeights: saveWeights, context: context,
                 state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
             let status = try await loop.train()
             try completions.sync()
+            if status != .interrupted, let critic, let valueSource {
+                try run.directory.replaceFolder(run.directory.path + "/" + Self.valueModelName) { try valueSource.save(critic.model, training.saveType.rawValue, $0) }
+            }
             return (status, loop.state)
         }
+    }
+
+    /// Folder of the value model in a finished run.
+    public static var valueModelName: String { "value-model" }
+
+    /// The value model as the run's last checkpoint has it, or as it starts.
+    private func critic(_ settings: ValueSettings, _ source: ModelSource, _ run: StageRun) throws -> Critic {
+        let model = try source.load(true)
+        let optimizer = AdamW(model, settings: training.optimizer, compute: run.context.compute)
+        if let checkpoint = run.checkpoint {
+            try source.restore(model, checkpoint + "/" + Critic.folder)
+            try OptimizerFile.load(into: optimizer, from: checkpoint + "/" + Critic.optimizerName)
+        }
+        optimizer.steps = Int(run.state.memory[Critic.updates] ?? 0)
+        return Critic(settings, model: model, optimizer: optimizer) { try source.save(model, "F32", $0) }
     }
 
     /// The policy with its adapters off, or a model of its own that does not train.

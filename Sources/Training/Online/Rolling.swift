@@ -74,13 +74,22 @@ struct Rolling {
 extension Metrics {
     /// TRL's names for a set of completions.
     mutating func record(_ scored: [Rolling.Scored], groups: [[Int]]) {
-        let lengths = scored.map { Double($0.tokens.count) }
-        let whole = scored.filter(\.isWhole).map { Double($0.tokens.count) }
-        func once(_ name: String, _ value: Double?) { if let value { record(name, sum: value, count: 1) } }
+        record(ungraded: scored)
         once("reward", mean(scored.map(\.value)))
         let deviations = groups.map { group in deviation(group.map { scored[$0].value }) }
         once("reward_std", groups.isEmpty ? nil : mean(deviations))
         once("frac_reward_zero_std", groups.isEmpty ? nil : mean(deviations.map { $0 == 0 ? 1 : 0 }))
+        for name in Set(scored.flatMap { $0.score.components.map(\.name) }).sorted() {
+            let values = scored.compactMap { scored in scored.score.components.first { $0.name == name }?.value }
+            once("rewards/\(name)/mean", mean(values))
+            once("rewards/\(name)/std", deviation(values))
+        }
+    }
+
+    /// What there is to say of completions that nobody has scored.
+    mutating func record(ungraded scored: [Rolling.Scored]) {
+        let lengths = scored.map { Double($0.tokens.count) }
+        let whole = scored.filter(\.isWhole).map { Double($0.tokens.count) }
         once("completions/mean_length", mean(lengths))
         once("completions/min_length", lengths.min())
         once("completions/max_length", lengths.max())
@@ -89,12 +98,9 @@ extension Metrics {
         once("completions/min_terminated_length", whole.min() ?? 0)
         once("completions/max_terminated_length", whole.max() ?? 0)
         once("completions/repetition", mean(scored.map { repetition($0.tokens) }))
-        for name in Set(scored.flatMap { $0.score.components.map(\.name) }).sorted() {
-            let values = scored.compactMap { scored in scored.score.components.first { $0.name == name }?.value }
-            once("rewards/\(name)/mean", mean(values))
-            once("rewards/\(name)/std", deviation(values))
-        }
     }
+
+    private mutating func once(_ name: String, _ value: Double?) { if let value { record(name, sum: value, count: 1) } }
 }
 
 /// Share of the tokens' runs of four that appeared before: 0 without any, towards 1 for a text that goes round in circles.

@@ -27,6 +27,9 @@ public final class AdamW {
     /// t: updates applied so far.
     public internal(set) var steps = 0
 
+    /// Changes what an update comes to; nil leaves it.
+    public var merging: OnlineMerging?
+
     private let compute: Compute
 
     public init(_ policy: any TrainablePolicy, settings: Settings, compute: Compute) {
@@ -59,10 +62,13 @@ public final class AdamW {
             policy.changeWeights(on: compute) { piece, decays in
                 var step = step
                 step.weightDecay = decays ? settings.weightDecay : 0
-                adamW(
-                    weights: policy.weights, gradients: policy.gradients, firstMoment: firstMoment, secondMoment: secondMoment,
-                    range: piece, step: step, on: compute
-                )
+                func update() {
+                    adamW(
+                        weights: policy.weights, gradients: policy.gradients, firstMoment: firstMoment, secondMoment: secondMoment,
+                        range: piece, step: step, on: compute
+                    )
+                }
+                if let merging { merging.apply(to: policy.weights, piece: piece, step: steps, update) } else { update() }
             }
         }
     }

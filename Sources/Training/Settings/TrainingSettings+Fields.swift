@@ -2,7 +2,7 @@ import Serialization
 
 extension TrainingSettings {
     /// Composed into every stage's `fields` with `SettingField.lifted(to:)`. The aliases are TRL's spellings.
-    public static let fields: [SettingField<TrainingSettings>] = modelFields + lengthFields + optimizerFields + adapterFields + dataFields + runFields
+    public static let fields: [SettingField<TrainingSettings>] = modelFields + lengthFields + optimizerFields + mergingFields + adapterFields + dataFields + runFields
 
     private static let modelFields: [SettingField<TrainingSettings>] = [
         .text("model", \.model, placeholder: "PATH", group: "Model", aliases: ["model_name_or_path"],
@@ -15,6 +15,7 @@ extension TrainingSettings {
         .integer("seed", \.seed, group: "Model", help: "every draw follows from it"),
     ]
 
+    private static let mergingFields = MergingSettings.fields.map { $0.lifted(to: \TrainingSettings.merging) }
     private static let adapterFields = AdapterSettings.fields.map { $0.lifted(to: \TrainingSettings.adapter) }
 
     private static let lengthFields: [SettingField<TrainingSettings>] = [

@@ -14,6 +14,7 @@ public struct TrainingSettings: Codable, Sendable, Equatable {
     public var saveType = SavedType.f32
     public var recompute = false
     public var adapter = AdapterSettings()
+    public var merging = MergingSettings()
 
     public var epochs = 3.0
     public var maxSteps = 0
@@ -98,6 +99,7 @@ public struct TrainingSettings: Codable, Sendable, Equatable {
             throw .conflict(settings: ["load-best-model-at-end"], reason: "the best of no evaluations is unknown; give --eval-steps N")
         }
         try adapter.validate()
+        try merging.validate(adapts: adapter.adapts)
         _ = try columnNames()
         if warmupSteps > 0 && warmupRatio > 0 {
             throw .conflict(settings: ["warmup-steps", "warmup-ratio"], reason: "give the warm-up once")

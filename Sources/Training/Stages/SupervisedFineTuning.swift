@@ -38,7 +38,8 @@ public struct SupervisedFineTuning: Stage {
             policy: run.loadPolicy())
     }
 
-    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<SupervisedRow> {
+    /// The rows that it would train on.
+    func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<SupervisedRow> {
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
         func rows(_ files: [String]) throws -> PreparedRows<SupervisedRow> {

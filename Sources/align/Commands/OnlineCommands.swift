@@ -22,6 +22,9 @@ protocol CommandedMethod {
 extension RLOOMethod: CommandedMethod {
     static var example: String { "align rloo --prompts prompts.jsonl --reward model:runs/reward-1/model --num-generations 4" }
 }
+extension PPOMethod: CommandedMethod {
+    static var example: String { "align ppo --prompts prompts.jsonl --reward model:runs/reward-1/model --value-model runs/reward-1/model" }
+}
 extension ReinforceMethod: CommandedMethod {
     static var example: String { "align reinforce --prompts prompts.jsonl --reward rule:length,min=20,max=60 --batch-size 16" }
 }

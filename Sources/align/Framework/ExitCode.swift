@@ -56,7 +56,7 @@ extension TrainingError: ExitCoded {
         switch self {
         case .notFinite, .savedModelDiffers: .failed
         case .missingModel, .noPairs: .noInput
-        case .otherShape: .usage
+        case .otherShape, .otherVocabulary, .otherTokens, .otherParameters: .usage
         case .noRows, .badRow, .missingTokenizer: .data
         }
     }

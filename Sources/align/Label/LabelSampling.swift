@@ -61,7 +61,8 @@ struct LabelSampling {
                 if Interrupt.isRequested { return }
                 for (index, completion) in drawn.enumerated() {
                     let place = index / count
-                    guard let content = content(completion, of: prompts[part.lowerBound + place], model.checkpoint, sampling) else { continue }
+                    let text = model.checkpoint.tokenizer.map { CompletionText.of(completion.tokens, $0, sampling) } ?? ""
+                    guard let content = prompts[part.lowerBound + place].completion(text: text, tokens: completion.tokens) else { continue }
                     var generation = Generation(completion: prompts[part.lowerBound + place].completionID(content), model: model.hash, time: PreferenceStore.now())
                     generation.seed = Int(truncatingIfNeeded: sampling.seed)
                     (generation.sampling, generation.tokens, generation.logProbs) = (Self.text(sampling), completion.tokens, completion.logProbs)
@@ -103,15 +104,6 @@ struct LabelSampling {
             return StoredPrompt(StoredContent(.messages([Message(role: "user", content: text, raw: ["role": "user", "content": .string(text)])])))
         }
         return StoredPrompt(StoredContent(prompt))
-    }
-
-    /// nil for a completion that says nothing.
-    private func content(_ completion: Completion, of prompt: StoredPrompt, _ checkpoint: Checkpoint, _ sampling: Sampling) -> StoredContent? {
-        if prompt.content.kind == .tokens { return completion.tokens.isEmpty ? nil : StoredContent(.tokens(completion.tokens)) }
-        let text = checkpoint.tokenizer.map { CompletionText.of(completion.tokens, $0, sampling) } ?? ""
-        guard !text.allSatisfy(\.isWhitespace) else { return nil }
-        guard prompt.content.kind == .messages else { return StoredContent(.text(text)) }
-        return StoredContent(.messages([Message(role: "assistant", content: text, raw: ["role": "assistant", "content": .string(text)])]))
     }
 }
 

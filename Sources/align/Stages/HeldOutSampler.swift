@@ -69,7 +69,7 @@ final class HeldOutSampler: Sendable {
     }
 }
 
-/// report.html of a run directory, from run.json, metrics.jsonl and samples.jsonl.
+/// report.html of a run directory, from run.json, metrics.jsonl, samples.jsonl and completions.jsonl.
 enum RunReportFile {
     static let name = "report.html"
 
@@ -82,7 +82,8 @@ enum RunReportFile {
 
     static func write(at run: String) throws {
         let report = RunReport(
-            record: try RunDirectory.record(at: run), metrics: lines("\(run)/\(RunDirectory.metricsName)"), samples: samples(at: run))
+            record: try RunDirectory.record(at: run), metrics: lines("\(run)/\(RunDirectory.metricsName)"), samples: samples(at: run),
+            rollouts: lines("\(run)/\(RunDirectory.completionsName)").compactMap { RunReport.Rollout(json: $0) })
         let path = "\(run)/\(name)"
         do { try Data(report.html.utf8).write(to: URL(fileURLWithPath: path), options: .atomic) } catch {
             throw CommandError.cannotWrite(path: path, reason: error.localizedDescription)

@@ -104,6 +104,7 @@ struct StageInvocation<Method: Stage>: Sendable {
         let store = try PreferenceStore(path: store)
         context.referenceCache = store
         context.ledger = store
+        context.samples = store
         context.pairs = store
         let sampler = HeldOutSampler(model: model, out: out, limit: sampleTokens, settings: training, compute: compute)
         let progress = StageProgress()

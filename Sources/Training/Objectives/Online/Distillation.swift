@@ -1,5 +1,6 @@
 import Foundation
 import Models
+import Tensors
 
 /// Distributions over the vocabulary at the tokens that count: a student's logits, a teacher's, the true tokens.
 public struct TeacherLogits: Sendable {
@@ -51,16 +52,63 @@ public struct GKD: DistributionObjective {
     public init(beta: Double = 0.5, temperature: Double = 1) { (self.beta, self.temperature) = (beta, temperature) }
 
     public func token(student: [Double], teacher: [Double], label: Int) -> (value: Double, gradient: [Double]) {
-        let (q, p) = (logSoftmax(student, temperature: temperature), logSoftmax(teacher, temperature: temperature))
+        var (student, teacher) = (student, teacher)
+        let value = student.withUnsafeMutableBufferPointer { q in teacher.withUnsafeMutableBufferPointer { p in divergence(student: q, teacher: p) } }
+        return (value, student)
+    }
+
+    /// One token's divergence in place: the student's logits become their gradient, the teacher's are used up.
+    func divergence(student q: UnsafeMutableBufferPointer<Double>, teacher p: UnsafeMutableBufferPointer<Double>) -> Double {
+        logSoftmax(q, temperature: temperature)
+        logSoftmax(p, temperature: temperature)
         if beta == 0 {
-            return (zip(p, q).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }, zip(p, q).map { (exp($1) - exp($0)) / temperature })
+            var value = 0.0
+            for j in q.indices {
+                let share = exp(p[j])
+                if share > 0 { value += share * (p[j] - q[j]) }
+                q[j] = (exp(q[j]) - share) / temperature
+            }
+            return value
         }
         // At β = 1 the mixture is the teacher, and the teacher's term is 0.
-        let mixture = zip(p, q).map { log(beta * exp($0) + (1 - beta) * exp($1)) }
-        let scale = beta == 1 ? 1 : 1 - beta
-        let fromTeacher = beta == 1 ? 0 : beta * zip(p, mixture).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
-        let fromStudent = scale * zip(q, mixture).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
-        return (fromTeacher + fromStudent, zip(q, mixture).map { exp($0) * (scale * ($0 - $1) - fromStudent) / temperature })
+        let (teacherScale, studentScale) = beta == 1 ? (0, 1) : (beta, 1 - beta)
+        var (fromTeacher, fromStudent) = (0.0, 0.0)
+        for j in q.indices {
+            let (teacherShare, studentShare) = (exp(p[j]), exp(q[j]))
+            let mixture = beta == 1 ? p[j] : log(beta * teacherShare + (1 - beta) * studentShare)
+            if teacherScale > 0, teacherShare > 0 { fromTeacher += teacherScale * teacherShare * (p[j] - mixture) }
+            let difference = studentShare > 0 ? studentScale * (q[j] - mixture) : 0
+            fromStudent += studentShare * difference
+            (q[j], p[j]) = (difference, studentShare)
+        }
+        for j in q.indices { q[j] = p[j] * (q[j] - fromStudent) / temperature }
+        return fromTeacher + fromStudent
+    }
+
+    /// Tokens of one block of the chunk form.
+    private static let blockRows = 4
+
+    /// Whole rows of logits `[rows, V]`: the student's become ∂(Σ divergence / tokens)/∂logits.
+    /// - Parameter tokens: N, those of the whole step.
+    /// - Returns: Each row's divergence, nats.
+    public func rows(student: Matrix, teacher: Matrix, tokens: Int, on compute: Compute) -> [Double] {
+        precondition(student.rows == teacher.rows && student.columns == teacher.columns,
+            "student [\(student.rows), \(student.columns)], teacher [\(teacher.rows), \(teacher.columns)]")
+        let (V, N) = (student.columns, Double(max(1, tokens)))
+        var values = [Double](repeating: 0, count: student.rows)
+        values.withUnsafeMutableBufferPointer { values in
+            let results = values
+            compute.parallel((student.rows + Self.blockRows - 1) / Self.blockRows) { block in
+                var (q, p) = ([Double](repeating: 0, count: V), [Double](repeating: 0, count: V))
+                for row in block * Self.blockRows..<min(student.rows, (block + 1) * Self.blockRows) {
+                    let (z, theirs) = (student.pointer + row * student.stride, teacher.pointer + row * teacher.stride)
+                    for j in 0..<V { (q[j], p[j]) = (Double(z[j]), Double(theirs[j])) }
+                    results[row] = q.withUnsafeMutableBufferPointer { q in p.withUnsafeMutableBufferPointer { p in divergence(student: q, teacher: p) } }
+                    for j in 0..<V { z[j] = Float(q[j] / N) }
+                }
+            }
+        }
+        return values
     }
 }
 

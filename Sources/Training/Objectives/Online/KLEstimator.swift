@@ -44,7 +44,19 @@ public struct ExactKL: Sendable {
 
 /// log softmax(z/τ), through the largest element.
 public func logSoftmax(_ logits: [Double], temperature: Double = 1) -> [Double] {
+    var result = logits
+    result.withUnsafeMutableBufferPointer { logSoftmax($0, temperature: temperature) }
+    return result
+}
+
+/// The same in place.
+func logSoftmax(_ logits: UnsafeMutableBufferPointer<Double>, temperature: Double) {
     let top = (logits.max() ?? 0) / temperature
-    let sum = top + log(logits.reduce(0) { $0 + exp($1 / temperature - top) })
-    return logits.map { $0 / temperature - sum }
+    var sum = 0.0
+    for j in logits.indices {
+        logits[j] /= temperature
+        sum += exp(logits[j] - top)
+    }
+    let total = top + log(sum)
+    for j in logits.indices { logits[j] -= total }
 }

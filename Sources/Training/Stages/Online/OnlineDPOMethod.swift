@@ -40,6 +40,7 @@ public struct OnlineDPOMethod: OnlineMethod {
         var advantages = experience.samples.map { _ in 0.0 }
         var trained: [Int] = []
         var margins: [Double] = []
+        var pairs: [Weighing.Pair] = []
         for group in experience.groups {
             let scores = group.map { experience.samples[$0].score }
             guard let best = scores.indices.max(by: { (scores[$0], $1) < (scores[$1], $0) }),
@@ -48,9 +49,11 @@ public struct OnlineDPOMethod: OnlineMethod {
             else { continue }
             (advantages[group[best]], advantages[group[worst]]) = (1, -1)
             trained += [group[best], group[worst]].sorted()
+            pairs.append(.init(chosen: group[best], rejected: group[worst]))
             margins.append(scores[best] - scores[worst])
         }
         var weighing = Weighing(experience, advantages: advantages, trained: trained)
+        weighing.pairs = pairs
         weighing.metrics.record("objective/scores_margin", sum: margins.reduce(0, +), count: Double(margins.count))
         weighing.metrics.record("pairs_fraction", sum: Double(margins.count), count: Double(max(1, experience.prompts.count)))
         return weighing

@@ -52,9 +52,21 @@ public struct RejectionSamplingMethod: OnlineMethod {
             }
         }
         var weighing = Weighing(experience, advantages: scores.map { _ in 1 }, trained: kept)
+        weighing.pairs = pairs(experience, kept: Set(kept))
         weighing.metrics.record("reward/kept", sum: kept.reduce(0) { $0 + scores[$1] }, count: Double(kept.count))
         weighing.metrics.record("kept_fraction", sum: Double(kept.count), count: Double(max(1, scores.count)))
         return weighing
+    }
+
+    /// Of each prompt the best completion that is kept and the worst of all, where the scores differ.
+    private func pairs(_ experience: Experience, kept: Set<Int>) -> [Weighing.Pair] {
+        experience.groups.compactMap { group in
+            func score(_ sample: Int) -> Double { experience.samples[sample].score }
+            guard let best = group.filter(kept.contains).max(by: { (score($0), $1) < (score($1), $0) }),
+                let worst = group.min(by: { (score($0), $0) < (score($1), $1) }), score(best) > score(worst)
+            else { return nil }
+            return Weighing.Pair(chosen: best, rejected: worst)
+        }
     }
 
     /// Accepts candidates with probability e^((r − r_max)/T), r_max being that of those not accepted yet, until enough are.

@@ -14,6 +14,8 @@ struct MirrorDescentStudy: Study {
         var name: String, method: String
         var rate: Double, beta: Double
         var settings: JSONObject
+        /// First steps that do not count: those in which a value model learns alone.
+        var freeSteps = 0
         var isCompared: Bool
     }
     private let plan: StudyWorkshop.OnlinePlan
@@ -32,7 +34,8 @@ struct MirrorDescentStudy: Study {
             }
             return Arm(
                 name: try arm.text("arm"), method: method, rate: try arm.number("learning_rate"), beta: try arm.number("beta"),
-                settings: try arm.part("settings").json.object ?? JSONObject(), isCompared: arm.json["compared"]?.bool ?? true)
+                settings: try arm.part("settings").json.object ?? JSONObject(),
+                freeSteps: arm.has("free_steps") ? try arm.integer("free_steps") : 0, isCompared: arm.json["compared"]?.bool ?? true)
         }
     }
 
@@ -42,6 +45,7 @@ struct MirrorDescentStudy: Study {
     private static let methods: [String: Run] = [
         MirrorDescentMethod.name: { try await run(MirrorDescentMethod.self, $0, $1, $2) },
         RLOOMethod.name: { try await run(RLOOMethod.self, $0, $1, $2) },
+        PPOMethod.name: { try await run(PPOMethod.self, $0, $1, $2) },
         GRPOMethod.name: { try await run(GRPOMethod.self, $0, $1, $2) },
         OnlineDPOMethod.name: { try await run(OnlineDPOMethod.self, $0, $1, $2) },
         RejectionSamplingMethod.name: { try await run(RejectionSamplingMethod.self, $0, $1, $2) },
@@ -50,6 +54,8 @@ struct MirrorDescentStudy: Study {
     private static func run<Method: OnlineMethod>(
         _: Method.Type, _ arm: Arm, _ plan: StudyWorkshop.OnlinePlan, _ workshop: StudyWorkshop
     ) async throws -> (lines: [StudyLine], run: String) {
+        var plan = plan
+        plan.steps += arm.freeSteps
         var settings = try await workshop.online(plan, Method.Settings(), rate: arm.rate, beta: arm.beta, reward: GoldReward.spec)
         try settings.apply(arm.settings)
         return try await workshop.lines(Method.self, settings, arm: arm.name)
@@ -62,7 +68,12 @@ struct MirrorDescentStudy: Study {
     func run(_ name: String, in workshop: StudyWorkshop) async throws -> [StudyLine] {
         if name == Self.identity { return [try await identity(workshop)] }
         guard let arm = all.first(where: { $0.name == name }), let run = Self.methods[arm.method] else { preconditionFailure("no arm \(name)") }
-        let (lines, folder) = try await run(arm, plan, workshop)
+        let (all, folder) = try await run(arm, plan, workshop)
+        let lines = all.filter { $0.step > arm.freeSteps }.map { line in
+            var line = line
+            (line.step, line.rollouts) = (line.step - arm.freeSteps, line.rollouts / line.step * (line.step - arm.freeSteps))
+            return line
+        }
         let model = folder + "/" + RunDirectory.modelName
         let isFinished = StudyFiles.exists(model)
         let ending = isFinished ? try await workshop.final(model) : []

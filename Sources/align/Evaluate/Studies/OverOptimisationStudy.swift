@@ -1,6 +1,4 @@
 import Evaluations
-import Foundation
-import Models
 import PreferenceData
 import Serialization
 import Training
@@ -45,7 +43,7 @@ struct OverOptimisationStudy: Study {
         let noisy = try given.text("noisy")
         let base = all.first { $0.name == noisy }
         roles = OverOptimisation.Arms(
-            noisy: noisy, fewer: try given.text("fewer"), gold: try given.text("gold"), slower: try given.text("slower"), flat: try given.text("flat"),
+            noisy: noisy, fewer: try given.text("fewer"), gold: try given.text("gold"), slower: try given.text("slower"), flat: given.has("flat") ? try given.text("flat") : nil,
             penalised: all.filter { $0.beta > 0 && $0.proxy?.name == base?.proxy?.name && $0.variant == base?.variant }.map { ($0.beta, $0.name) })
     }
 
@@ -76,7 +74,8 @@ struct OverOptimisationStudy: Study {
         let scores = try SampleMean(try await proxy.asyncMap { try await workshop.scores(sample, by: $0) } ?? sample.map { workshop.gold($0) })
         let others: [(name: String, value: Double)] = [
             ("start_gold", law.meanGold), ("start_deviation", law.deviation), ("start_proxy", scores.mean), ("start_proxy_deviation", scores.standardDeviation),
-            ("watch_stop", Double(try watchStop(run) ?? 0)),
+            ("watch_stop", Double(try watchStop(run, heldOut: "eval_heldout_reward") ?? 0)),
+            ("watch_stop_by_gold", Double(try watchStop(run, heldOut: "eval_rewards/gold/mean") ?? 0)),
         ]
         return StudyLine(
             arm: arm.name, seed: workshop.seed, step: 0, rollouts: lines.last?.rollouts ?? 0,
@@ -84,10 +83,11 @@ struct OverOptimisationStudy: Study {
     }
 
     /// The evaluation after which a run with the watch would have stopped; nil: none.
-    private func watchStop(_ run: String) throws -> Int? {
+    /// - Parameter heldOut: The metric that is watched beside the proxy: another proxy, or gold itself.
+    private func watchStop(_ run: String, heldOut name: String) throws -> Int? {
         var (count, before) = (0, RewardWatch.Reading?.none)
         for line in try StudyFiles.lines(run + "/" + RunDirectory.metricsName) {
-            guard let step = line["step"]?.int, let reward = line["eval_reward"]?.double, let heldOut = line["eval_heldout_reward"]?.double else { continue }
+            guard let step = line["step"]?.int, let reward = line["eval_reward"]?.double, let heldOut = line[name]?.double else { continue }
             let now = RewardWatch.Reading(reward: reward, heldOut: heldOut)
             if let before { count = RewardWatch.count(after: count, from: before, to: now) }
             before = now
