@@ -27,11 +27,18 @@ final class StudyWorkshop {
         (self.out, self.study) = (out, study)
         (self.plan, self.seed, self.compute) = (plan, seed, compute)
         world = PlantedWorld(plan.variant, seed: UInt64(seed))
-        folder = "\(out)/worlds/\(plan.variant.rawValue)-\(plan.documents)-seed-\(seed)"
+        folder = Self.folder(plan, seed: seed, out: out)
         runs = "\(out)/\(study)/seed-\(seed)"
         try StudyFiles.makeFolder(folder)
         try StudyFiles.makeFolder(runs)
+        let training = "start steps: \(plan.startSteps.map { "\($0)" } ?? "each size's"), reward epochs: \(plan.rewardEpochs)\n"
+        let file = try made(folder + "/training.txt") { try StudyFiles.write(training, to: $0) }
+        guard FileManager.default.contents(atPath: file).map({ String(decoding: $0, as: UTF8.self) }) == training else {
+            throw CommandError.badData(path: file, reason: "the models of this world were trained otherwise than the plan says; give another --out")
+        }
     }
+
+    static func folder(_ plan: WorldPlan, seed: Int, out: String) -> String { "\(out)/worlds/\(plan.variant.rawValue)-\(plan.documents)-seed-\(seed)" }
 
     /// The same seed in another world.
     func sibling(_ plan: WorldPlan) throws -> StudyWorkshop { try StudyWorkshop(plan, seed: seed, out: out, study: study, compute: compute) }
