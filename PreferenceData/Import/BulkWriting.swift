@@ -15,10 +15,6 @@ public struct WriteCounts: Sendable, Equatable {
 }
 
 extension PreferenceStore {
-    /// A transaction of the bulk path ends after this long, so that nobody waits longer for a turn: seconds.
-    private static let turn = 0.025
-    /// Between two of them: long enough that one who asks every millisecond gets in.
-    private static let pause: UInt32 = 2000
     /// Pages of the write-ahead log after which it is brought into the file, in between the turns.
     private static let logPages = 16_384
 
@@ -36,29 +32,20 @@ extension PreferenceStore {
                 try database.script("PRAGMA foreign_keys = ON; PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 1000; PRAGMA wal_checkpoint(PASSIVE)")
             }
         }
-        var (next, logged) = (0, 0)
-        while next < order.count {
-            let (end, written) = try withDatabase { database throws(StoreError) in
-                try database.transaction { () throws(StoreError) in
-                    var (index, written, writer) = (next, WriteCounts(), RowWriter(database: database, source: source, time: time))
-                    let start = ContinuousClock.now
-                    repeat {
-                        let row = rows[order[index]]
-                        written.note(row.row.kind, isNew: try writer.add(row))
-                        index += 1
-                    } while index < order.count && (index % 32 != 0 || ContinuousClock.now - start < .seconds(Self.turn))
-                    return (index, written)
-                }
-            }
-            logged += 2 * (end - next)
-            next = end
-            for (kind, count) in written.new { counts.new[kind, default: 0] += count }
-            for (kind, count) in written.known { counts.known[kind, default: 0] += count }
-            usleep(Self.pause)
-            if logged > Self.logPages {
-                logged = 0
-                try withDatabase { database throws(StoreError) in try database.script("PRAGMA wal_checkpoint(PASSIVE)") }
-            }
+        var (next, logged, lastPrompt) = (0, 0, "")
+        try inTurns { database throws(StoreError) in
+            guard next < order.count else { return nil }
+            var writer = RowWriter(database: database, source: source, time: time, lastPrompt: lastPrompt)
+            let step = order[next..<min(order.count, next + 32)]
+            for index in step { counts.note(rows[index].row.kind, isNew: try writer.add(rows[index])) }
+            lastPrompt = writer.lastPrompt
+            next += step.count
+            return step.count
+        } between: { written throws(StoreError) in
+            logged += 2 * written
+            guard logged > Self.logPages else { return }
+            logged = 0
+            try withDatabase { database throws(StoreError) in try database.script("PRAGMA wal_checkpoint(PASSIVE)") }
         }
     }
 }
@@ -69,12 +56,10 @@ private struct RowWriter {
     let source: StoredSource
     let time: String
     /// Rows come by prompt: what the one before was of need not be looked up again.
-    private var lastPrompt = ""
+    private(set) var lastPrompt: String
 
-    init(database: Database, source: StoredSource, time: String) {
-        self.database = database
-        self.source = source
-        self.time = time
+    init(database: Database, source: StoredSource, time: String, lastPrompt: String) {
+        (self.database, self.source, self.time, self.lastPrompt) = (database, source, time, lastPrompt)
     }
 
     /// - Returns: Whether the store had no such row.

@@ -97,7 +97,7 @@ struct ImportShape: Sendable {
             answer = value.string ?? (value.double != nil || value.bool != nil ? value.text() : nil)
             if answer == nil { throw row.wrongType(field, value, expected: "a string or a number") }
         }
-        return [.task(prompt: StoredPrompt(StoredContent(prompt.content), tools: row["tools"]?.text()), answer: answer)]
+        return [.task(prompt: StoredPrompt(StoredContent(prompt.prompt), tools: row["tools"]?.text()), answer: answer)]
     }
 
     /// GSM8K's: what follows the last "####".

@@ -33,10 +33,15 @@ public struct RowReader: Sendable {
     /// Bytes of text after which a batch is handed on earlier.
     public var batchBytes = 256 << 20
 
+    /// Rows are looked at, and neither hashed nor handed on.
+    private var isCheck = false
+
     public init() {}
 
     /// Rows parsed at once, by all threads.
     private static let slice = 4096
+    /// Bytes of them: values take many times the memory of their text.
+    private static let sliceBytes = 16 << 20
 
     private struct Parsed: Sendable {
         var shape: RecordShape?
@@ -46,24 +51,36 @@ public struct RowReader: Sendable {
         var message: JSON?
     }
 
+    /// Reads a file to its end for what is wrong with it, and keeps nothing of it.
+    func check(_ file: String) throws -> ImportReport {
+        var reader = self
+        reader.isCheck = true
+        return try reader.read(file) { _, _ in }
+    }
+
     /// - Parameter take: Gets rows in the file's order.
     func read(_ file: String, _ take: ([AddressedRow], StoredSource) throws -> Void) throws -> ImportReport {
         for name in columns.keys.sorted() where !RecordShape.fields.contains(name) {
             throw RecordError.unknownColumn(name: name, known: RecordShape.fields.sorted())
         }
         var report = ImportReport(file: file)
-        let (bytes, hash) = try RecordBytes.loadHashed(file)
-        report.hash = hash
-        var scanner = RecordScanner(bytes)
+        let text = try RecordText(file, hashes: !isCheck)
+        report.hash = text.hash
+        var scanner = try RecordScanner(text)
         let stem = String((file as NSString).lastPathComponent.prefix { $0 != "." })
-        let context = ImportContext(source: StoredSource(id: hash, name: file), annotator: stem)
+        let context = ImportContext(source: StoredSource(id: text.hash, name: file), annotator: stem)
         var shapes: [RecordShape: Int] = [:]
         var threads = ThreadCollector()
+        var judges = UnnamedJudges(annotator: context.annotator)
         var (waiting, waitingBytes) = ([AddressedRow](), 0)
         var isEmpty = true
         while true {
             var pieces: [RecordScanner.Piece] = []
-            while pieces.count < Self.slice, let piece = scanner.nextPiece() { pieces.append(piece) }
+            var size = 0
+            while pieces.count < Self.slice, size < Self.sliceBytes, let piece = try scanner.nextPiece() {
+                pieces.append(piece)
+                size += piece.size
+            }
             if pieces.isEmpty { break }
             isEmpty = false
             for (line, parsed) in parse(pieces, scanner, file, context) {
@@ -76,7 +93,7 @@ public struct RowReader: Sendable {
                     continue
                 }
                 if let shape = parsed.shape { shapes[shape, default: 0] += 1 }
-                waiting += parsed.rows
+                for row in parsed.rows { waiting.append(row.isUnnamed ? judges.named(row) : row) }
                 waitingBytes += parsed.rows.reduce(0) { $0 + $1.size }
             }
             if waiting.count >= batch || waitingBytes >= batchBytes {
@@ -114,7 +131,7 @@ public struct RowReader: Sendable {
             let view = try RowView(value, columns: columns)
             if [.auto, .examples].contains(format), ThreadCollector.matches(view) { return Parsed(shape: .thread, message: value) }
             let (shape, rows) = try ImportShape.read(view, RowOrigin(file: file, line: item.line), context, format: format)
-            return Parsed(shape: shape, rows: rows.map { AddressedRow($0, line: item.line) })
+            return Parsed(shape: shape, rows: isCheck ? [] : rows.map { AddressedRow($0, line: item.line, unnamed: context.annotator) })
         } catch { return Parsed(fault: error) }
     }
 }
@@ -130,15 +147,22 @@ extension PreferenceStore {
     /// Takes a file's rows in; what the store has already, by content, stays as it is.
     ///
     /// A process that is killed leaves whole rows behind, and importing again adds the rest.
-    /// - Parameter onBadRow: `.stop` reads on to the end, and throws `RecordError.badRows` without writing anything of the file (of one longer
-    ///   than a batch: of what follows the batch with the first bad row).
+    /// - Parameter onBadRow: `.stop` reads on to the end, and throws `RecordError.badRows` without writing anything of the file. One longer than a
+    ///   batch is gone through once before the first row is written.
     /// - Throws: `RecordError` for the file, `StoreError` for the store.
     public func importFile(_ file: String, with reader: RowReader = RowReader(), onBadRow: OnBadRow = .stop, at time: String) throws -> ImportReport {
         var counts = WriteCounts()
         let held = Held()
+        var isChecked = onBadRow == .skip
         var report = try reader.read(file) { rows, source in
-            // The last batch waits for the verdict on the whole file.
-            if let (rows, source) = held.exchange((rows, source)) { try write(rows, source: source, at: time, into: &counts) }
+            // The first batch waits for the verdict on the whole file, which the second one says is long.
+            guard let (rows, source) = held.exchange((rows, source)) else { return }
+            if !isChecked {
+                let check = try reader.check(file)
+                if check.badRowCount > 0 { throw RecordError.badRows(check.badRows, total: check.badRowCount) }
+                isChecked = true
+            }
+            try write(rows, source: source, at: time, into: &counts)
         }
         if report.badRowCount > 0, onBadRow == .stop || report.badRowCount == report.rows { throw RecordError.badRows(report.badRows, total: report.badRowCount) }
         if let (rows, source) = held.exchange(nil) { try write(rows, source: source, at: time, into: &counts) }

@@ -33,6 +33,16 @@ public enum StoredRow: Sendable {
         }
     }
 
+    /// Of a vote.
+    var annotator: String? {
+        get { if case let .vote(_, vote, _) = self { vote.annotator } else { nil } }
+        set {
+            guard case .vote(let candidates, var vote, let kind) = self, let newValue else { return }
+            vote.annotator = newValue
+            self = .vote(candidates, vote, by: kind)
+        }
+    }
+
     var prompt: StoredPrompt {
         switch self {
         case let .comparison(comparison): comparison.prompt
@@ -59,8 +69,14 @@ struct AddressedRow: Sendable {
     let completions: [String]
     /// Of the comparison, example, label or vote.
     let id: String
+    /// Whether it is a judgment that names nobody.
+    let isUnnamed: Bool
 
-    init(_ row: StoredRow, line: Int?) {
+    /// - Parameter unnamed: Whose a judgment is that names nobody.
+    init(_ row: StoredRow, line: Int?, unnamed: String = "") {
+        var row = row
+        isUnnamed = row.annotator == VoteShapes.unnamed
+        if isUnnamed { row.annotator = unnamed }
         self.row = row
         self.line = line
         let prompt = row.prompt

@@ -4,6 +4,8 @@ import Serialization
 enum VoteShapes {
     /// The time of votes whose file does not say when.
     static let unknownTime = "1970-01-01T00:00:00.000Z"
+    /// The annotator of a judgment that names none; `UnnamedJudges` says who it is.
+    static let unnamed = ""
 
     /// PandaLM: each `annotatorN` is 0 (tie), 1 or 2.
     @Sendable static func annotated(_ row: RowView, _ origin: RowOrigin, _ context: ImportContext) throws(RowFault) -> [StoredRow] {
@@ -80,7 +82,9 @@ enum VoteShapes {
         let edited = try id("edited")
         let item = LabelItem(prompt: prompt.id, completions: ids.filter { $0 != edited })
         if item.isPair, item.first != ids[0] { outcome = outcome.swapped }
-        var vote = Vote(item: item, annotator: try annotator(row, context), time: try row.has("time") ? row.text("time") : unknownTime, outcome: outcome)
+        // A withdrawal is of somebody's vote.
+        let named = try row.has("withdraws") && !row.has("annotator") ? context.annotator : annotator(row, context)
+        var vote = Vote(item: item, annotator: named, time: try row.has("time") ? row.text("time") : unknownTime, outcome: outcome)
         vote.edited = edited
         vote.shownFirst = try id("shown_first")
         if let strength = row["strength"] {
@@ -106,7 +110,7 @@ enum VoteShapes {
         return row["kind"]?.string == StoredContent.Kind.transcript.rawValue ? StoredContent(kind: .transcript, text: content.text) : content
     }
 
-    static func annotator(_ row: RowView, _ context: ImportContext) throws(RowFault) -> String { try row.has("annotator") ? row.text("annotator") : context.annotator }
+    static func annotator(_ row: RowView, _ context: ImportContext) throws(RowFault) -> String { try row.has("annotator") ? row.text("annotator") : unnamed }
 
     private static func winner(_ row: RowView) throws(RowFault) -> Vote.Outcome {
         switch try row.text("winner").lowercased() {
@@ -142,5 +146,27 @@ enum VoteShapes {
         let item = candidates.item
         let isInOrder = item.first == candidates.prompt.completionID(candidates.completions[0])
         return .vote(candidates, Vote(item: item, annotator: annotator, time: unknownTime, outcome: isInOrder ? outcome : outcome.swapped), by: .human)
+    }
+}
+
+/// Gives judgments that name nobody their annotators, so that each of them counts.
+///
+/// The first judgment of an item is by `annotator`, the second by `annotator/2`, and so on: people of whom it is known only that they judged the same
+/// item apart. In the file's order, so that importing it again, or a longer one, finds the same votes.
+struct UnnamedJudges {
+    let annotator: String
+    /// Judgments so far, by item.
+    private var counts: [String: Int] = [:]
+
+    init(annotator: String) { self.annotator = annotator }
+
+    mutating func named(_ row: AddressedRow) -> AddressedRow {
+        guard case let .vote(_, vote, _) = row.row else { return row }
+        let count = counts[vote.item.id, default: 0] + 1
+        counts[vote.item.id] = count
+        guard count > 1 else { return row }
+        var named = row.row
+        named.annotator = "\(annotator)/\(count)"
+        return AddressedRow(named, line: row.line)
     }
 }

@@ -21,9 +21,12 @@ public struct LabelProgress: Sendable, Equatable {
         return String(repeating: "━", count: min(width, filled)) + String(repeating: "─", count: max(0, width - filled))
     }
 
+    /// `12 of 50   24 %`: what is known of answers that a program gives.
+    public var counts: String { "\(done) of \(wanted)   \(Int(share * 100)) %" }
+
     /// `12 of 50   24 %   6.1 a minute, 6m20s left`
     public var text: String {
-        var text = "\(done) of \(wanted)   \(Int(share * 100)) %"
+        var text = counts
         if let rate, let left = secondsLeft {
             let tenths = Int((rate * 10).rounded()), whole = Int(left.rounded())
             let time = whole >= 3600 ? "\(whole / 3600)h\(two(whole / 60 % 60))m" : "\(whole / 60)m\(two(whole % 60))s"

@@ -1,22 +1,23 @@
 import Serialization
 
+/// A prompt to be answered.
+public struct PromptRecord: Sendable {
+    public var prompt: Content
+    /// What is known to be right.
+    public var answer: String?
+    public var origin: RowOrigin
+    public var shape: RecordShape
+}
+
 /// Reads a row for its prompt alone; answers that come with it are left out.
 enum PromptShapes {
-    struct Prompt: Sendable {
-        var content: Content
-        /// What is known to be right.
-        var answer: String?
-        var origin: RowOrigin
-        var shape: RecordShape
-    }
-
-    static func read(_ row: RowView, _ origin: RowOrigin) throws(RowFault) -> Prompt {
+    static func read(_ row: RowView, _ origin: RowOrigin) throws(RowFault) -> PromptRecord {
         let (content, shape) = try find(row, origin)
         if content.isEmpty {
             throw RowFault(reason: "the prompt is empty, expected something to answer.", remedy: "Leave the row out.")
         }
         let answer = ["reference", "ground_truth", "answer", "solution", "target"].lazy.compactMap { row[$0] }.first { !$0.isNull }
-        return Prompt(content: content, answer: answer.map { $0.string ?? $0.text() }, origin: origin, shape: shape)
+        return PromptRecord(prompt: content, answer: answer.map { $0.string ?? $0.text() }, origin: origin, shape: shape)
     }
 
     private static func find(_ row: RowView, _ origin: RowOrigin) throws(RowFault) -> (Content, RecordShape) {

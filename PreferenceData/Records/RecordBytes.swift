@@ -6,13 +6,6 @@ enum RecordBytes {
     static let fileLimit = 4 << 30
     static let unpackedLimit = 8 << 30
 
-    /// The unpacked bytes, and the SHA-256 of the file as it lies on the disk.
-    static func loadHashed(_ path: String) throws(RecordError) -> (bytes: [UInt8], hash: String) {
-        var hash = ""
-        let bytes = try load(path) { hash = SHA256.hex(of: $0) }
-        return (bytes, hash)
-    }
-
     /// - Parameter packed: Sees the bytes as they lie on the disk.
     static func load(_ path: String, fileLimit: Int = fileLimit, unpackedLimit: Int = unpackedLimit, packed: ([UInt8]) -> Void = { _ in }) throws(RecordError) -> [UInt8] {
         var bytes = try contents(of: path, limit: fileLimit)
@@ -64,7 +57,7 @@ enum RecordBytes {
         }
     }
 
-    private static func systemReason() -> String { String(cString: strerror(errno)) }
+    static func systemReason() -> String { String(cString: strerror(errno)) }
 
     /// Formats known by their first bytes.
     private static let magics: [(bytes: [UInt8], found: String, remedy: String)] = [
@@ -81,14 +74,14 @@ enum RecordBytes {
         ([0xFE, 0xFF], "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8."),
     ]
 
-    private static func checkMagic(_ bytes: [UInt8], file: String) throws(RecordError) {
+    static func checkMagic(_ bytes: [UInt8], file: String) throws(RecordError) {
         for magic in magics where bytes.starts(with: magic.bytes) {
             throw .unsupportedFormat(file: file, found: magic.found, remedy: magic.remedy)
         }
     }
 
     /// A text of which no early line begins like JSON is of another kind; one of which some do has bad rows.
-    private static func checkText(_ bytes: [UInt8], file: String) throws(RecordError) {
+    static func checkText(_ bytes: [UInt8], file: String) throws(RecordError) {
         var head = bytes.prefix(65_536)
         if head.starts(with: [0xEF, 0xBB, 0xBF]) { head = head.dropFirst(3) }
         func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0D }

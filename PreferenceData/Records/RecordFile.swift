@@ -31,17 +31,12 @@ public struct RecordFile: Sendable, Equatable {
         return RecordFile(path: String(text[..<colon]), weight: weight)
     }
 
-    /// The numbers of the rows wanted of `count`, in order.
-    func selection(of count: Int, fileNumber: Int, seed: UInt64) -> [Int] {
-        let copies = Int(weight)
-        let share = Int((Double(count) * (weight - Double(copies))).rounded())
-        var selection: [Int] = []
-        selection.reserveCapacity(count * copies + share)
-        for _ in 0..<copies { selection.append(contentsOf: 0..<count) }
-        guard share > 0 else { return selection }
+    /// The numbers of the rows, of `count`, that the weight's fraction takes, in order.
+    func share(of count: Int, fileNumber: Int, seed: UInt64) -> [Int] {
+        let share = Int((Double(count) * (weight - Double(Int(weight)))).rounded())
+        guard share > 0 else { return [] }
         let stream = SplitMix64.mix(SplitMix64.mix(seed) &+ UInt64(fileNumber))
         let hashes = (0..<count).map { (hash: SplitMix64.mix(stream &+ UInt64($0)), row: $0) }
-        selection.append(contentsOf: hashes.sorted { ($0.hash, $0.row) < ($1.hash, $1.row) }.prefix(share).map(\.row).sorted())
-        return selection
+        return hashes.sorted { ($0.hash, $0.row) < ($1.hash, $1.row) }.prefix(share).map(\.row).sorted()
     }
 }

@@ -16,85 +16,30 @@ public enum Records {
     public static func pairs(
         _ files: [RecordFile], columns: [String: String] = [:], onBadRow: OnBadRow = .stop, seed: UInt64 = 0
     ) throws(RecordError) -> (rows: [PreferencePair], report: ReadReport) {
-        try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: PairShapes.read)
+        try read(.pairs, files, columns, onBadRow, seed)
     }
 
     /// Texts to imitate. Of `{messages}` and `{conversations}` the prompt is nil and the completion the whole dialogue.
     public static func supervised(
         _ files: [RecordFile], columns: [String: String] = [:], onBadRow: OnBadRow = .stop, seed: UInt64 = 0
     ) throws(RecordError) -> (rows: [SupervisedExample], report: ReadReport) {
-        try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: SupervisedShapes.read)
+        try read(.supervised, files, columns, onBadRow, seed)
     }
 
     /// Prompts to be answered; rows of pairs and examples give theirs. An answer is what the row knows to be right, for rewards that compare.
     public static func prompts(
         _ files: [RecordFile], columns: [String: String] = [:], onBadRow: OnBadRow = .stop, seed: UInt64 = 0
-    ) throws(RecordError) -> (rows: [(prompt: Content, answer: String?, origin: RowOrigin)], report: ReadReport) {
-        let (rows, report) = try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: PromptShapes.read)
-        return (rows.map { (prompt: $0.content, answer: $0.answer, origin: $0.origin) }, report)
+    ) throws(RecordError) -> (rows: [PromptRecord], report: ReadReport) {
+        try read(.prompts, files, columns, onBadRow, seed)
     }
 
-    // MARK: Reading
-
+    /// All rows of a kind.
     static func read<Row>(
-        _ files: [RecordFile], _ columns: [String: String], _ onBadRow: OnBadRow, _ seed: UInt64,
-        shape: (Row) -> RecordShape, interpret: (RowView, RowOrigin) throws(RowFault) -> Row
+        _ kind: RecordKind<Row>, _ files: [RecordFile], _ columns: [String: String], _ onBadRow: OnBadRow, _ seed: UInt64
     ) throws(RecordError) -> (rows: [Row], report: ReadReport) {
-        for name in columns.keys.sorted() where !RecordShape.fields.contains(name) {
-            throw .unknownColumn(name: name, known: RecordShape.fields.sorted())
-        }
-        for file in files where !(file.weight > 0 && file.weight <= RecordFile.largestWeight) {
-            throw .badWeight(file: file.path, weight: file.weight)
-        }
+        var batches = try RecordBatches(kind, files, columns: columns, onBadRow: onBadRow, seed: seed)
         var rows: [Row] = []
-        var report = ReadReport()
-        var counts: [RecordShape: Int] = [:]
-        for (number, file) in files.enumerated() {
-            let found = try self.rows(of: file.path, columns, &report, interpret: interpret)
-            for row in found { counts[shape(row), default: 0] += 1 }
-            report.rowsRead += found.count
-            report.files.append(file.path)
-            if file.weight == 1 {
-                rows.append(contentsOf: found)
-            } else {
-                rows.append(contentsOf: file.selection(of: found.count, fileNumber: number, seed: seed).map { found[$0] })
-            }
-        }
-        if report.badRowCount > 0, onBadRow == .stop || report.rowsRead == 0 {
-            throw .badRows(report.badRows, total: report.badRowCount)
-        }
-        report.rows = rows.count
-        report.shapes = counts.map { (shape: $0.key, count: $0.value) }.sorted { ($1.count, $0.shape.rawValue) < ($0.count, $1.shape.rawValue) }
-        return (rows, report)
-    }
-
-    private static func rows<Row>(
-        of file: String, _ columns: [String: String], _ report: inout ReadReport,
-        interpret: (RowView, RowOrigin) throws(RowFault) -> Row
-    ) throws(RecordError) -> [Row] {
-        var scanner = RecordScanner(try RecordBytes.load(file))
-        var rows: [Row] = []
-        var items = 0
-        var missing = columns
-        var firstKeys: [String]?
-        while let item = scanner.next() {
-            items += 1
-            do throws(RowFault) {
-                let view = try RowView(item.value.get(), columns: columns)
-                if firstKeys == nil { firstKeys = Array(view.object.keys.prefix(12)) }
-                if !missing.isEmpty { missing = missing.filter { view.object[$0.value] == nil } }
-                rows.append(try interpret(view, RowOrigin(file: file, line: item.line)))
-            } catch {
-                report.badRowCount += 1
-                if report.badRows.count < BadRow.named {
-                    report.badRows.append(BadRow(file: file, line: item.line, reason: error.reason, remedy: error.remedy))
-                }
-            }
-        }
-        guard items > 0 else { throw .emptyFile(file: file) }
-        if let firstKeys, let (name, column) = missing.min(by: { $0.key < $1.key }) {
-            throw .missingColumn(file: file, name: name, column: column, found: firstKeys)
-        }
-        return rows
+        while let batch = try batches.next() { rows += batch }
+        return (rows, try batches.finish())
     }
 }

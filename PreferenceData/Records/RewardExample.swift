@@ -80,6 +80,6 @@ extension Records {
     public static func rewards(
         _ files: [RecordFile], columns: [String: String] = [:], onBadRow: OnBadRow = .stop, seed: UInt64 = 0
     ) throws(RecordError) -> (rows: [RewardExample], report: ReadReport) {
-        try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: RewardShapes.read)
+        try read(.rewards, files, columns, onBadRow, seed)
     }
 }

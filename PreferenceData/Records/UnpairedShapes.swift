@@ -28,12 +28,18 @@ public struct LabelledCompletion: Sendable, Equatable {
     }
 }
 
+/// What a row says of single completions: one with its label, or the two sides of a pair.
+public struct LabelledRecord: Sendable {
+    public var desirable: LabelledCompletion?, undesirable: LabelledCompletion?
+    public var shape: RecordShape
+
+    /// Its completion, if it is no pair.
+    public var single: LabelledCompletion? { desirable == nil || undesirable == nil ? desirable ?? undesirable : nil }
+}
+
 /// Reads a row as completions with labels: one with its own, or the two sides of a pair.
 enum UnpairedShapes {
-    struct Row: Sendable {
-        var desirable: LabelledCompletion?, undesirable: LabelledCompletion?
-        var shape: RecordShape
-    }
+    typealias Row = LabelledRecord
 
     static func read(_ row: RowView, _ origin: RowOrigin) throws(RowFault) -> Row {
         let labelled: LabelledCompletion
@@ -86,9 +92,9 @@ extension Records {
     public static func unpaired(
         _ files: [RecordFile], columns: [String: String] = [:], onBadRow: OnBadRow = .stop, seed: UInt64 = 0
     ) throws(RecordError) -> (rows: [LabelledCompletion], report: ReadReport) {
-        var (rows, report) = try read(files, columns, onBadRow, seed, shape: { $0.shape }, interpret: UnpairedShapes.read)
-        let single = rows.filter { $0.desirable == nil || $0.undesirable == nil }.compactMap { $0.desirable ?? $0.undesirable }
-        rows.removeAll { $0.desirable == nil || $0.undesirable == nil }
+        var (rows, report) = try read(.labelled, files, columns, onBadRow, seed)
+        let single = rows.compactMap(\.single)
+        rows.removeAll { $0.single != nil }
         let completions = single + rows.compactMap(\.desirable) + rows.compactMap(\.undesirable)
         report.rows = completions.count
         return (completions, report)

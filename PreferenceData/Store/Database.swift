@@ -35,6 +35,8 @@ final class Database {
     let path: String
     private let handle: OpaquePointer
     private var prepared: [String: OpaquePointer] = [:]
+    /// Rows that the largest transaction so far changed: as long as it took, others waited.
+    private(set) var largestTransaction = 0
 
     init(path: String) throws(StoreError) {
         self.path = path
@@ -128,8 +130,10 @@ final class Database {
     private func transaction<Result>(_ begin: String, _ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {
         try script(begin)
         do throws(StoreError) {
+            let before = sqlite3_total_changes(handle)
             let result = try body()
             try script("COMMIT")
+            largestTransaction = max(largestTransaction, Int(sqlite3_total_changes(handle) - before))
             return result
         } catch {
             sqlite3_exec(handle, "ROLLBACK", nil, nil, nil)

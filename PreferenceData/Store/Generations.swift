@@ -98,22 +98,6 @@ extension PreferenceStore {
             (0..<bytes.count / 4).map { Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Int32.self)) }
         }
     }
-
-    /// Writes in transactions of some 20 ms each.
-    /// - Returns: How many rows `write` says were new.
-    func inPieces<Row: Sendable>(_ rows: [Row], _ write: (Database, Row) throws(StoreError) -> Bool) throws(StoreError) -> Int {
-        var new = 0
-        for start in stride(from: 0, to: rows.count, by: Self.piece) {
-            new += try withDatabase { database throws(StoreError) in
-                try database.transaction { () throws(StoreError) in
-                    var new = 0
-                    for row in rows[start..<min(rows.count, start + Self.piece)] where try write(database, row) { new += 1 }
-                    return new
-                }
-            }
-        }
-        return new
-    }
 }
 
 extension Database {

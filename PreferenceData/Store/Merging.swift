@@ -1,10 +1,11 @@
 extension PreferenceStore {
-    /// Tables in an order in which what is referred to comes first, and whether they have row numbers by which they can be taken in pieces.
-    private static let merged: [(name: String, hasRows: Bool)] = [
-        ("source", true), ("prompt", true), ("completion", true), ("generation", true), ("comparison", true), ("example", true), ("label", true),
-        ("task", true), ("score", false), ("prompt_split", false), ("annotator", true), ("item", true), ("gold", false), ("vote", true), ("run", false),
-        ("run_parent", false), ("run_comparison", false),
+    /// Tables in an order in which what is referred to comes first.
+    private static let merged = [
+        "source", "prompt", "completion", "generation", "comparison", "example", "label", "task", "score", "prompt_split", "annotator", "item", "gold", "vote",
+        "run", "run_parent", "run_comparison",
     ]
+    /// Of these, those without row numbers.
+    private static let rowless: Set = ["run", "score", "prompt_split", "gold", "run_parent", "run_comparison"]
 
     /// Takes in everything of another store but its reference log-probs, which are a cache; the other file is only read.
     ///
@@ -22,39 +23,45 @@ extension PreferenceStore {
             guard found == version else { throw .older(path: other, found: found, known: version) }
         }
         var result: [(table: String, new: Int)] = []
-        for (table, hasRows) in Self.merged {
-            var new = 0
-            guard hasRows else {
-                new = try copy("INSERT OR IGNORE INTO main.\(table) SELECT * FROM other.\(table)", nil)
-                result.append((table, new))
-                continue
-            }
-            let columns = try columnNames(of: table)
-            let end = try withDatabase { database throws(StoreError) in try database.integer("SELECT ifnull(max(rowid), 0) FROM other.\(table)") }
-            for start in stride(from: 0, to: end, by: Self.piece) {
-                new += try copy(
-                    "INSERT OR IGNORE INTO main.\(table) (\(columns)) SELECT \(columns) FROM other.\(table) WHERE rowid > ?1 AND rowid <= ?2", start)
-            }
-            result.append((table, new))
-        }
+        for table in Self.merged { result.append((table, try copy(table))) }
         return result
     }
 
-    private func copy(_ sql: String, _ start: Int?) throws(StoreError) -> Int {
-        try withDatabase { database throws(StoreError) in
-            try database.transaction { () throws(StoreError) in
-                let before = try database.integer("SELECT total_changes()")
-                try database.query(sql, start.map { [.integer($0), .integer($0 + Self.piece)] } ?? []) { _ throws(StoreError) in }
-                return try database.integer("SELECT total_changes()") - before
+    /// Copies what is new of a table, in the order in which its rows were written (a vote comes behind the one it withdraws), or of their key where
+    /// they have no numbers, so that every turn knows where the last one ended.
+    private func copy(_ table: String) throws(StoreError) -> Int {
+        let columns = try names("SELECT name FROM pragma_table_info(?1) ORDER BY cid", table).joined(separator: ", ")
+        let isRowless = Self.rowless.contains(table)
+        let keys = try isRowless ? names("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk", table) : ["rowid"]
+        let key = keys.joined(separator: ", ")
+        var (new, last, isFirst) = (0, [SQLValue](), true)
+        func places(from start: Int) -> String { keys.indices.map { "?\(start + $0)" }.joined(separator: ", ") }
+        try inTurns { database throws(StoreError) in
+            // The key of the step's last row, and how many rows there are up to it.
+            var end: [SQLValue] = [], rows = 0
+            let rest = isFirst ? "" : "WHERE (\(key)) > (\(places(from: 1)))"
+            try database.query("SELECT \(key) FROM other.\(table) \(rest) ORDER BY \(key) LIMIT 64", last) { row throws(StoreError) in
+                end = keys.indices.map { isRowless ? .text(row.text(Int32($0))) : .integer(row.integer(0)) }
+                rows += 1
             }
+            guard rows > 0 else { return nil }
+            let range = (isFirst ? "" : "(\(key)) > (\(places(from: 1))) AND ") + "(\(key)) <= (\(places(from: 1 + last.count)))"
+            let before = try database.integer("SELECT total_changes()")
+            try database.query("INSERT OR IGNORE INTO main.\(table) (\(columns)) SELECT \(columns) FROM other.\(table) WHERE \(range) ORDER BY \(key)", last + end) {
+                _ throws(StoreError) in
+            }
+            new += try database.integer("SELECT total_changes()") - before
+            (last, isFirst) = (end, false)
+            return rows
         }
+        return new
     }
 
-    private func columnNames(of table: String) throws(StoreError) -> String {
+    private func names(_ sql: String, _ table: String) throws(StoreError) -> [String] {
         try withDatabase { database throws(StoreError) in
             var names: [String] = []
-            try database.query("SELECT name FROM pragma_table_info(?1) ORDER BY cid", [.text(table)]) { row throws(StoreError) in names.append(row.text(0)) }
-            return names.joined(separator: ", ")
+            try database.query(sql, [.text(table)]) { row throws(StoreError) in names.append(row.text(0)) }
+            return names
         }
     }
 }

@@ -89,26 +89,24 @@ extension PreferenceStore {
         let verdicts = try verdicts()
         guard !verdicts.isEmpty else { return ([], []) }
         let gold = try gold()
+        let source = StoredSource(named: "votes")
         var (comparisons, judged) = (Set<String>(), Set<String>())
-        try withDatabase { database throws(StoreError) in
-            try database.transaction { () throws(StoreError) in
-                let source = StoredSource(named: "votes")
-                try database.add(source, at: time)
-                for verdict in verdicts where gold[verdict.item.id] == nil {
-                    judged.insert(verdict.item.id)
-                    for pair in verdict.pairs {
-                        let id = StoredComparison.id(prompt: verdict.item.prompt, chosen: pair.chosen, rejected: pair.rejected)
-                        comparisons.insert(id)
-                        try database.run(
-                            """
-                            INSERT INTO comparison (id, prompt, chosen, rejected, margin, origin, source, added)
-                            SELECT ?1, ?2, ?3, ?4, ?5, 'votes', ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM comparison WHERE id = ?1)
-                            """,
-                            .text(id), .text(verdict.item.prompt), .text(pair.chosen), .text(pair.rejected), .optional(pair.margin), .text(source.id),
-                            .text(time))
-                    }
-                }
+        var settled: [(id: String, prompt: String, chosen: String, rejected: String, margin: Double?)] = []
+        for verdict in verdicts where gold[verdict.item.id] == nil {
+            judged.insert(verdict.item.id)
+            for pair in verdict.pairs {
+                let id = StoredComparison.id(prompt: verdict.item.prompt, chosen: pair.chosen, rejected: pair.rejected)
+                if comparisons.insert(id).inserted { settled.append((id, verdict.item.prompt, pair.chosen, pair.rejected, pair.margin)) }
             }
+        }
+        try withDatabase { database throws(StoreError) in try database.add(source, at: time) }
+        _ = try inPieces(settled) { (database, pair) throws(StoreError) in
+            try database.run(
+                """
+                INSERT INTO comparison (id, prompt, chosen, rejected, margin, origin, source, added)
+                SELECT ?1, ?2, ?3, ?4, ?5, 'votes', ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM comparison WHERE id = ?1)
+                """,
+                .text(pair.id), .text(pair.prompt), .text(pair.chosen), .text(pair.rejected), .optional(pair.margin), .text(source.id), .text(time)) > 0
         }
         return (comparisons, judged)
     }

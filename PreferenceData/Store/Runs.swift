@@ -34,7 +34,7 @@ public struct RunRecord: Sendable, Equatable {
 extension PreferenceStore {
     /// Records a run, its parents and what it trains on; a run of the same id is replaced (it was resumed).
     /// - Parameter comparisons: Ids; none leaves those that are noted.
-    public func begin(_ run: RunRecord, comparisons: [String] = []) throws(StoreError) {
+    public func begin(_ run: RunRecord, comparisons: some Collection<String> = [String]()) throws(StoreError) {
         try withDatabase { database throws(StoreError) in
             try database.transaction { () throws(StoreError) in
                 try database.run(
@@ -61,8 +61,6 @@ extension PreferenceStore {
 
     /// Until all of a run's comparisons are noted.
     static let starting = "starting"
-    /// Rows of one transaction, which then takes some 20 ms.
-    static let piece = 2000
 
     /// Notes how a run ended, once: a run that has an end keeps it until it begins again.
     public func finish(run id: String, status: String, at time: String) throws(StoreError) {

@@ -25,7 +25,7 @@ import Testing
         String(decoding: try JSONSerialization.data(withJSONObject: values.map { $0 ?? NSNull() }, options: [.sortedKeys, .fragmentsAllowed]), as: UTF8.self)
     }
 
-    /// Votes of a row: two of them are the same if the same one said the same of the same two answers, in whichever order they stand.
+    /// Votes of a row; of one annotator two are the same if they say the same of the same two answers, in whichever order they stand.
     static func judgments(_ row: [String: Any], _ first: String, _ second: String, labels: [String], _ winners: [Int: Int]) throws -> [String]? {
         guard isPair(row[first], row[second]) else { return nil }
         let answers = [text(row[first]), text(row[second])]
@@ -74,7 +74,9 @@ import Testing
             #expect(report.rows == rows.count && report.badRowCount == rows.count - good.count, "\(report.rows) rows and \(report.badRowCount) bad, \(rows.count) and \(rows.count - good.count) counted")
             let (new, known) = (report.counts.new[kind, default: 0], report.counts.known[kind, default: 0])
             #expect(new + known == keys.count, "\(new) + \(known) \(kind), \(keys.count) counted")
-            #expect(new == Set(keys).count, "\(new) new \(kind), \(Set(keys).count) different ones counted")
+            // Of judgments that name nobody each is somebody's: only PandaLM's say who.
+            let different = kind == .votes && !name.contains("pandalm") ? keys.count : Set(keys).count
+            #expect(new == different, "\(new) new \(kind), \(different) different ones counted")
             try expectRoundTrip(store, folder)
             let again = try store.importFile(path, onBadRow: .skip, at: "2027-01-01T00:00:00Z")
             #expect(again.counts.newRows == 0, "\(again.counts.new) when imported again")

@@ -80,7 +80,7 @@ func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
             }
             // The header's user version (60) and application id (68), big-endian.
             let newer = try patch(60, [0, 0, 0, 99], "newer")
-            #expect(throws: StoreError.newer(path: newer, found: 99, known: 2)) { try PreferenceStore(path: newer) }
+            #expect(throws: StoreError.newer(path: newer, found: 99, known: 3)) { try PreferenceStore(path: newer) }
             let foreign = try patch(68, [1, 2, 3, 4], "foreign")
             #expect(throws: StoreError.foreign(path: foreign)) { try PreferenceStore(path: foreign) }
         }

@@ -142,16 +142,17 @@ struct LetterTokenizer: TextTokenizer {
     }
 
     @Test("a split keeps rows of one prompt together") func split() throws {
-        var prepared = PreparedRows<PairRow>()
-        prepared.rows = (0..<40).map { PairRow(prompt: [Int32($0 / 4)], chosen: [1], rejected: [2], origin: "\($0)") }
-        let all = prepared.rows
-        let held = prepared.holdOut(0.3, seed: 1)
-        #expect(held.count == 12 && prepared.rows.count == 28)  // 3 of 10 prompts, 4 rows each
-        #expect(Set(held.map(\.prompt)).isDisjoint(with: prepared.rows.map(\.prompt)))
-        prepared.rows = all
-        #expect(prepared.holdOut(0.3, seed: 1) == held)
-        prepared.rows = all
-        #expect(prepared.holdOut(0.3, seed: 2) != held)
+        func split(_ seed: Int) throws -> (held: [PairRow], rows: [PairRow]) {
+            var prepared = try PreparedRows<PairRow>(in: ScratchFile(near: "/", memoryLimit: 1 << 20), skipsBadRows: false, on: Compute())
+            for i in 0..<40 { try prepared.rows.append(PairRow(prompt: [Int32(i / 4)], chosen: [1], rejected: [2], origin: "\(i)")) }
+            let held = try prepared.holdOut(0.3, seed: seed)
+            return (try held.prefix(40), try prepared.rows.prefix(40))
+        }
+        let (held, rows) = try split(1)
+        #expect(held.count == 12 && rows.count == 28)  // 3 of 10 prompts, 4 rows each
+        #expect(Set(held.map(\.prompt)).isDisjoint(with: rows.map(\.prompt)))
+        #expect(try split(1).held == held)
+        #expect(try split(2).held != held)
     }
 }
 
@@ -229,10 +230,15 @@ struct LetterTokenizer: TextTokenizer {
                 prompt: .tokens([1]), chosen: .tokens([line % 2 == 0 ? 2 : 99]), rejected: .tokens([3]), margin: nil,
                 origin: RowOrigin(file: "f", line: line), shape: .promptChosenRejected)
         }
-        var prepared = PreparedRows<PairRow>()
-        let compute = try Compute()
+        func encode(skips: Bool) throws -> PreparedRows<PairRow> {
+            var prepared = try PreparedRows<PairRow>(in: ScratchFile(near: "/", memoryLimit: 1 << 20), skipsBadRows: skips, on: Compute())
+            // In two batches: all that fail are told together.
+            for part in [pairs[..<10], pairs[10...]] { try prepared.encode(Array(part), origin: { $0.origin.place }) { try encoder.encode($0) } }
+            try prepared.finish()
+            return prepared
+        }
         do {
-            try prepared.encode(pairs, skipsBadRows: false, on: compute, origin: { $0.origin.place }) { try encoder.encode($0) }
+            _ = try encode(skips: false)
             Issue.record("accepted")
         } catch let error as TrainingError {
             guard case let .badRow(origin, found, _, remedy) = error else {
@@ -242,8 +248,8 @@ struct LetterTokenizer: TextTokenizer {
             #expect(origin == "f:1" && found == "token id 99")
             #expect(remedy.contains("15 rows fail") && remedy.contains("f:29: token id 99"))
         }
-        try prepared.encode(pairs, skipsBadRows: true, on: compute, origin: { $0.origin.place }) { try encoder.encode($0) }
-        #expect(prepared.rows.map(\.origin) == stride(from: 2, through: 30, by: 2).map { "f:\($0)" })
+        let prepared = try encode(skips: true)
+        #expect(try prepared.rows.prefix(30).map(\.origin) == stride(from: 2, through: 30, by: 2).map { "f:\($0)" })
         #expect(prepared.preflight.badRows.count == 15 && prepared.preflight.badRows[1].origin == "f:3")
     }
 }

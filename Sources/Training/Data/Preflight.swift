@@ -1,3 +1,5 @@
+import PreferenceData
+
 /// What data preparation found, before anything is trained: `--dry-run` prints it.
 public struct Preflight: Sendable {
     /// A row that cannot be trained on, and why.
@@ -8,12 +10,12 @@ public struct Preflight: Sendable {
     /// Token counts of one part of the rows.
     public struct Lengths: Sendable, Equatable {
         public var name: String, minimum: Int, median: Int, maximum: Int, total: Int
-        init(_ name: String, _ counts: [Int]) {
+        init(_ name: String, _ counts: [Int32]) {
             let sorted = counts.sorted()
             self.name = name
-            (minimum, maximum) = (sorted.first ?? 0, sorted.last ?? 0)
-            median = sorted.isEmpty ? 0 : sorted[sorted.count / 2]
-            total = counts.reduce(0, +)
+            (minimum, maximum) = (Int(sorted.first ?? 0), Int(sorted.last ?? 0))
+            median = sorted.isEmpty ? 0 : Int(sorted[sorted.count / 2])
+            total = counts.reduce(0) { $0 + Int($1) }
         }
     }
 
@@ -25,7 +27,9 @@ public struct Preflight: Sendable {
     /// Rows left out by `--on-bad-row skip`: the first ones, and the number of all.
     public var badRows: [Dropped] = []
     public var badRowCount = 0
+    /// Rows that there is nothing to train on in: the first ones, and the number of all.
     public var dropped: [Dropped] = []
+    public var droppedCount = 0
     /// Rows of which a completion was cut to `--max-length`.
     public var truncated = 0
     /// Rows whose prompt and completion share a token across their boundary, so that the split moved to the left of it.
@@ -47,8 +51,40 @@ public struct Preflight: Sendable {
     public var tokensPerEpoch = 0
     /// Bytes, for the largest micro-step; nil if the model does not say.
     public var memoryEstimate: Int?
+    /// Bytes of the rows on the disk, until the run ends, and in memory: where each row lies, and what is not on the disk.
+    public var rowsOnDisk = 0, rowsInMemory = 0
     /// Seconds, from one micro-step forward and backward; nil unless measured (`--dry-run`).
     public var timeEstimate: Double?
 
     public init() {}
+
+    /// Rows that are listed one by one.
+    private static let listed = 1000
+
+    mutating func skip(_ row: Dropped) {
+        badRowCount += 1
+        if badRows.count < Self.listed { badRows.append(row) }
+    }
+
+    mutating func drop(_ row: Dropped) {
+        droppedCount += 1
+        if dropped.count < Self.listed { dropped.append(row) }
+    }
+
+    /// Takes in what was found in other rows.
+    mutating func add(_ other: Preflight) {
+        badRows += other.badRows
+        badRowCount += other.badRowCount
+        dropped += other.dropped
+        droppedCount += other.droppedCount
+        truncated += other.truncated
+        boundaryMerges += other.boundaryMerges
+    }
+
+    /// What a reader tells of the rows, once all are read.
+    mutating func note(_ report: ReadReport) {
+        shapes = report.shapes.map { ($0.shape.rawValue, $0.count) }
+        badRows = report.badRows.map { Dropped(origin: "\($0.file):\($0.line)", reason: "\($0.reason) \($0.remedy)") } + badRows
+        badRowCount += report.badRowCount
+    }
 }

@@ -3,39 +3,35 @@ import Serialization
 import Tensors
 import Tokenizers
 
-/// A row of token ids that a stage trains on.
-protocol TokenRow: Sendable {
-    /// What decides to which side of a split the row goes: rows with one prompt stay together.
-    var splitKey: [Int32] { get }
-    /// All tokens, parts apart, for the hash of the data.
-    var parts: [[Int32]] { get }
-}
-
-extension PairRow: TokenRow {
-    var splitKey: [Int32] { prompt }
-    var parts: [[Int32]] { [prompt, chosen, rejected] + [chosenMask, rejectedMask].compactMap { $0?.map { $0 ? 1 : 0 } } }
-}
-
-extension UnpairedRow: TokenRow {
-    var splitKey: [Int32] { prompt }
-    var parts: [[Int32]] { [prompt, completion, [isDesirable ? 1 : 0]] + [mask].compactMap { $0?.map { $0 ? 1 : 0 } } }
-}
-
-extension SupervisedRow: TokenRow {
-    var splitKey: [Int32] { Array(tokens.prefix(mask.firstIndex(of: true) ?? tokens.count)) }
-    var parts: [[Int32]] { [tokens, mask.map { $0 ? 1 : 0 }] }
-}
-
 /// Token rows of the files of one setting, with what was found on the way.
 struct PreparedRows<Row: TokenRow> {
-    var rows: [Row] = []
+    var rows: RowList<Row>
     var preflight = Preflight()
+    /// Rows that come behind those of `rows` once all are read, list by list.
+    private var later: [RowList<Row>] = []
+    /// The first rows that cannot be encoded, where they are not skipped, and how many there are.
+    private var failures: [(origin: String, error: any Error)] = []
+    private var failureCount = 0
+    /// Rows are encoded in parallel.
+    private let compute: Compute
+    private let skipsBadRows: Bool
 
-    /// Encodes `records` in parallel; results stay in their order.
-    /// - Parameter skipsBadRows: A row that cannot be encoded is listed instead of thrown.
+    /// - Parameters:
+    ///   - scratch: Where the rows go.
+    ///   - skipsBadRows: A row that cannot be encoded is listed instead of thrown.
+    init(in scratch: ScratchFile, skipsBadRows: Bool, on compute: Compute) {
+        rows = RowList(scratch)
+        (self.skipsBadRows, self.compute) = (skipsBadRows, compute)
+    }
+
+    init(in context: StageContext, scratch: ScratchFile, settings: TrainingSettings) {
+        self.init(in: scratch, skipsBadRows: settings.onBadRow == .skip, on: context.compute)
+    }
+
+    /// Encodes records, of which there may be more to come; results stay in their order.
+    /// - Parameter list: Rows of list 1 come behind all of list 0, and so on.
     mutating func encode<Record: Sendable>(
-        _ records: [Record], skipsBadRows: Bool, on compute: Compute, origin: (Record) -> String,
-        _ encode: (Record) throws -> RowEncoder.Encoded<Row>
+        _ records: [Record], into list: Int = 0, origin: (Record) -> String, _ encode: (Record) throws -> RowEncoder.Encoded<Row>
     ) throws {
         var results = [Result<RowEncoder.Encoded<Row>, any Error>?](repeating: nil, count: records.count)
         results.withUnsafeMutableBufferPointer { results in
@@ -44,62 +40,68 @@ struct PreparedRows<Row: TokenRow> {
                 slots[index] = Result { try encode(records[index]) }
             }
         }
-        if !skipsBadRows { try PreparedRows.refuse(zip(records, results).compactMap { record, result in
-            if case let .failure(error)? = result { (origin(record), error) } else { nil }
-        }) }
         for (record, result) in zip(records, results) {
             switch result {
             case nil: preconditionFailure("a row of \(records.count) was not encoded")
-            case let .failure(error)?:
-                preflight.badRows.append(.init(origin: origin(record), reason: "\(error)"))
-                preflight.badRowCount += 1
+            case let .failure(error)? where !skipsBadRows:
+                failureCount += 1
+                if failures.count < BadRow.named { failures.append((origin(record), error)) }
+            case let .failure(error)?: preflight.skip(.init(origin: origin(record), reason: "\(error)"))
             case let .success(encoded)?:
                 if encoded.isTruncated { preflight.truncated += 1 }
                 if encoded.isMerged { preflight.boundaryMerges += 1 }
-                if let row = encoded.row {
-                    rows.append(row)
-                } else {
-                    preflight.dropped.append(.init(origin: origin(record), reason: encoded.dropped ?? ""))
+                if let row = encoded.row { try append(row, to: list) } else {
+                    preflight.drop(.init(origin: origin(record), reason: encoded.dropped ?? ""))
                 }
             }
         }
     }
 
-    /// Throws the first of `failures`; up to 20 others are named in its remedy.
-    private static func refuse(_ failures: [(origin: String, error: any Error)]) throws {
+    private mutating func append(_ row: Row, to list: Int) throws {
+        guard list > 0 else { return try rows.append(row) }
+        while later.count < list { later.append(rows.filter { _ in false }) }
+        try later[list - 1].append(row)
+    }
+
+    /// Puts the lists together, once all records were encoded.
+    /// - Throws: The first of the rows that cannot be encoded, the others named in its remedy.
+    mutating func finish() throws {
+        for list in later { rows = rows + list }
+        later = []
         guard let first = failures.first else { return }
-        guard failures.count > 1, case let .badRow(origin, found, expected, remedy)? = first.error as? TrainingError else { throw first.error }
-        let others = failures.dropFirst().prefix(19).map { failure in
+        guard failureCount > 1, case let .badRow(origin, found, expected, remedy)? = first.error as? TrainingError else { throw first.error }
+        let others = failures.dropFirst().map { failure in
             guard case let .badRow(_, found, _, _)? = failure.error as? TrainingError else { return "\(failure.origin): \(failure.error)" }
             return "\(failure.origin): \(found)"
         }
-        let more = failures.count > 20 ? ["… and \(failures.count - 20) more"] : []
+        let more = failureCount > failures.count ? ["… and \(failureCount - failures.count) more"] : []
         throw TrainingError.badRow(
             origin: origin, found: found, expected: expected,
-            remedy: remedy + " \(failures.count) rows fail; --on-bad-row skip leaves them out. The others:\n" + (others + more).joined(separator: "\n"))
+            remedy: remedy + " \(failureCount) rows fail; --on-bad-row skip leaves them out. The others:\n" + (others + more).joined(separator: "\n"))
     }
 
     /// Takes a share of the prompts out, drawn from `seed`: at least one, and never all.
-    mutating func holdOut(_ share: Double, seed: Int) -> [Row] {
-        guard share > 0 else { return [] }
-        var groups: [[Int32]: Int] = [:]
-        for row in rows where groups[row.splitKey] == nil { groups[row.splitKey] = groups.count }
-        guard groups.count > 1 else { return [] }
-        let count = min(groups.count - 1, max(1, Int((share * Double(groups.count)).rounded())))
-        var stream = RandomStream(seed: UInt64(seed), stream: RandomStreamID.split, index: 0)
-        let heldOut = Set(stream.permutation(groups.count).prefix(count))
-        let held = rows.filter { heldOut.contains(groups[$0.splitKey] ?? -1) }
-        rows.removeAll { heldOut.contains(groups[$0.splitKey] ?? -1) }
-        return held
-    }
-
-    /// SHA-256 over all tokens and where parts and rows end.
-    static func hash(_ rows: [Row]) -> String {
-        var bytes: [UInt8] = []
-        for part in rows.lazy.flatMap(\.parts) {
-            for value in [Int32(part.count)] + part { withUnsafeBytes(of: value.littleEndian) { bytes += $0 } }
+    mutating func holdOut(_ share: Double, seed: Int) throws -> RowList<Row> {
+        let none = rows.filter { _ in false }
+        guard share > 0 else { return none }
+        // Of prompts no more than a hash is kept, and of rows no more than their prompt's number.
+        var numbers: [[UInt8]: Int32] = [:]
+        var groups: [Int32] = []
+        try rows.forEach { _, row in
+            var hasher = SHA256Hasher()
+            row.splitKey.withUnsafeBytes { hasher.update($0) }
+            let next = Int32(clamping: numbers.count)
+            let key = Array(hasher.finalized().prefix(16))
+            groups.append(numbers[key, default: next])
+            if groups.last == next { numbers[key] = next }
         }
-        return SHA256.hex(of: bytes)
+        guard numbers.count > 1 else { return none }
+        let count = min(numbers.count - 1, max(1, Int((share * Double(numbers.count)).rounded())))
+        var stream = RandomStream(seed: UInt64(seed), stream: RandomStreamID.split, index: 0)
+        let heldOut = Set(stream.permutation(numbers.count).prefix(count).map { Int32(clamping: $0) })
+        let held = rows.filter { heldOut.contains(groups[$0]) }
+        rows = rows.filter { !heldOut.contains(groups[$0]) }
+        return held
     }
 }
 

@@ -1,30 +1,24 @@
 import PreferenceData
 
-/// Records of files, as a stage's settings ask for them.
-enum RecordReading {
-    /// - Throws: `RecordError`, before anything is trained; `SettingError` for columns that say nothing.
-    static func pairs(_ files: [String], settings: TrainingSettings) throws -> (rows: [PreferencePair], preflight: Preflight) {
-        let read = try Records.pairs(
-            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
-        return (read.rows, Preflight(read.report))
+extension RecordBatches {
+    /// Records of files, as a stage's settings ask for them.
+    /// - Throws: `RecordError`; `SettingError` for columns that say nothing.
+    init(_ kind: RecordKind<Row>, _ files: [String], settings: TrainingSettings) throws {
+        self = try RecordBatches(
+            kind, files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
     }
+}
 
-    static func completions(_ files: [String], settings: TrainingSettings) throws -> (rows: [LabelledCompletion], preflight: Preflight) {
-        let read = try Records.unpaired(
-            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
-        return (read.rows, Preflight(read.report))
-    }
-
-    static func examples(_ files: [String], settings: TrainingSettings) throws -> (rows: [SupervisedExample], preflight: Preflight) {
-        let read = try Records.supervised(
-            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
-        return (read.rows, Preflight(read.report))
-    }
-
-    static func prompts(_ files: [String], settings: TrainingSettings) throws -> (rows: [(prompt: Content, answer: String?, origin: RowOrigin)], preflight: Preflight) {
-        let read = try Records.prompts(
-            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
-        return (read.rows, Preflight(read.report))
+extension PreparedRows {
+    /// Reads files to their end, a batch of records at a time.
+    /// - Throws: What reading throws, before what encoding has against a row.
+    mutating func read<Record: Sendable>(
+        _ kind: RecordKind<Record>, _ files: [String], settings: TrainingSettings, _ take: (inout PreparedRows, [Record]) throws -> Void
+    ) throws {
+        var batches = try RecordBatches(kind, files, settings: settings)
+        while let batch = try batches.next() { try take(&self, batch) }
+        preflight.note(try batches.finish())
+        try finish()
     }
 }
 
@@ -42,14 +36,5 @@ extension TrainingSettings {
             names[sides[0]] = sides[1]
         }
         return names
-    }
-}
-
-extension Preflight {
-    init(_ report: ReadReport) {
-        self.init()
-        shapes = report.shapes.map { ($0.shape.rawValue, $0.count) }
-        badRows = report.badRows.map { Dropped(origin: "\($0.file):\($0.line)", reason: "\($0.reason) \($0.remedy)") }
-        badRowCount = report.badRowCount
     }
 }

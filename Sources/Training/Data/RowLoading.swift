@@ -7,15 +7,13 @@ public enum RowLoading {
     /// - Throws: What reading and encoding them for training throws.
     public static func pairs(_ files: [String], source: ModelSource, settings: TrainingSettings) throws -> (rows: [PairRow], preflight: Preflight) {
         let encoder = try RowEncoder(source, settings: settings)
-        let read = try RecordReading.pairs(files, settings: settings)
-        return try encoded(read.rows, read.preflight, settings, origin: { $0.origin.place }) { try encoder.encode($0) }
+        return try encoded(.pairs, files, settings, origin: { $0.origin.place }) { try encoder.encode($0) }
     }
 
     /// Supervised examples of files as token rows, in file order.
     public static func examples(_ files: [String], source: ModelSource, settings: TrainingSettings) throws -> (rows: [SupervisedRow], preflight: Preflight) {
         let encoder = try RowEncoder(source, settings: settings)
-        let read = try RecordReading.examples(files, settings: settings)
-        return try encoded(read.rows, read.preflight, settings, origin: { $0.origin.place }) { try encoder.encode($0) }
+        return try encoded(.supervised, files, settings, origin: { $0.origin.place }) { try encoder.encode($0) }
     }
 
     /// What reward models are judged by, as token rows with the records they came from, in file order.
@@ -23,11 +21,9 @@ public enum RowLoading {
         _ files: [String], source: ModelSource, settings: TrainingSettings
     ) throws -> (rows: [(row: RewardRow, example: RewardExample)], preflight: Preflight) {
         let encoder = try RowEncoder(source, settings: settings)
-        let read = try Records.rewards(
-            files.map(RecordFile.parse), columns: settings.columnNames(), onBadRow: settings.readerPolicy, seed: UInt64(settings.seed))
         let labelling = RewardLabelling(margin: .column, softLabels: .column, ranksScores: true, cutsLongRows: false)
         var examples: [RewardExample] = []
-        let loaded = try encoded(read.rows, Preflight(read.report), settings, origin: { $0.origin.place }) { example in
+        let loaded = try encoded(.rewards, files, settings, origin: { $0.origin.place }) { example in
             let encoded = try encoder.encode(example, labelling)
             if encoded.row != nil { examples.append(example) }
             return encoded
@@ -47,23 +43,27 @@ public enum RowLoading {
     }
 
     private static func encoded<Record: Sendable, Row: TokenRow>(
-        _ records: [Record], _ preflight: Preflight, _ settings: TrainingSettings, origin: (Record) -> String,
+        _ kind: RecordKind<Record>, _ files: [String], _ settings: TrainingSettings, origin: (Record) -> String,
         _ encode: (Record) throws -> RowEncoder.Encoded<Row>
     ) throws -> (rows: [Row], preflight: Preflight) {
-        var preflight = preflight
+        var preflight = Preflight()
         var rows: [Row] = []
-        for record in records {
-            let encoded: RowEncoder.Encoded<Row>
-            do { encoded = try encode(record) } catch {
-                guard settings.onBadRow == .skip else { throw error }
-                preflight.badRows.append(.init(origin: origin(record), reason: "\(error)"))
-                continue
-            }
-            if encoded.isTruncated { preflight.truncated += 1 }
-            if let row = encoded.row { rows.append(row) } else {
-                preflight.dropped.append(.init(origin: origin(record), reason: encoded.dropped ?? ""))
+        var batches = try RecordBatches(kind, files, settings: settings)
+        while let records = try batches.next() {
+            for record in records {
+                let encoded: RowEncoder.Encoded<Row>
+                do { encoded = try encode(record) } catch {
+                    guard settings.onBadRow == .skip else { throw error }
+                    preflight.skip(.init(origin: origin(record), reason: "\(error)"))
+                    continue
+                }
+                if encoded.isTruncated { preflight.truncated += 1 }
+                if let row = encoded.row { rows.append(row) } else {
+                    preflight.drop(.init(origin: origin(record), reason: encoded.dropped ?? ""))
+                }
             }
         }
+        preflight.note(try batches.finish())
         return (rows, preflight)
     }
 }

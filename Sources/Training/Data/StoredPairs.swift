@@ -20,28 +20,31 @@ extension PreferenceStore: PairSource {
 
 /// Token rows of the store's pairs, and the ids of the comparisons behind them.
 struct StoredPairs<Row: TokenRow> {
-    var prepared = PreparedRows<Row>()
+    var prepared: PreparedRows<Row>
     /// Of all comparisons that were read, those that were dropped among them.
-    var ids: [String] = []
+    var ids = ComparisonIDs()
 
     /// The pairs that a stage without files trains on: of the run that it goes on with, or of the split.
-    /// - Parameter records: What a batch of pairs is trained on as.
+    /// - Parameter encode: Takes a batch of pairs in.
     /// - Throws: `TrainingError.noPairs` if there are none.
-    init<Record: Sendable>(
-        in context: StageContext, split: String?, settings: TrainingSettings, records: ([PreferencePair]) -> [Record], origin: (Record) -> String,
-        encode: (Record) throws -> RowEncoder.Encoded<Row>
+    init(
+        in context: StageContext, split: String?, into prepared: PreparedRows<Row>, encode: (inout PreparedRows<Row>, [PreferencePair]) throws -> Void
     ) throws {
+        self.prepared = prepared
         guard let source = context.pairs else { throw TrainingError.noPairs(split: split) }
         var shapes: [RecordShape: Int] = [:]
         func take(_ rows: [(id: String, pair: PreferencePair)]) throws {
-            for row in rows { shapes[row.pair.shape, default: 0] += 1 }
-            ids += rows.map(\.id)
-            try prepared.encode(records(rows.map(\.pair)), skipsBadRows: settings.onBadRow == .skip, on: context.compute, origin: origin, encode)
+            for row in rows {
+                shapes[row.pair.shape, default: 0] += 1
+                ids.append(row.id)
+            }
+            try encode(&self.prepared, rows.map(\.pair))
         }
         let run = context.resumes ? try? RunDirectory.record(at: context.runPath)["id"]?.string : nil
         if let run { try source.pairs(ofRun: run, take) }
         if ids.isEmpty { try source.pairs(in: split.map { .named($0) } ?? .trainable, take) }
         guard !ids.isEmpty else { throw TrainingError.noPairs(split: split) }
-        prepared.preflight.shapes = shapes.sorted { ($1.value, $0.key.rawValue) < ($0.value, $1.key.rawValue) }.map { ($0.key.rawValue, $0.value) }
+        try self.prepared.finish()
+        self.prepared.preflight.shapes = shapes.sorted { ($1.value, $0.key.rawValue) < ($0.value, $1.key.rawValue) }.map { ($0.key.rawValue, $0.value) }
     }
 }

@@ -39,9 +39,9 @@ struct BatchOrder {
         return stride(from: start, to: end, by: batchSize).map { Array(order[$0..<min(end, $0 + batchSize)]) }
     }
 
-    /// Every row that the first `steps` steps take.
-    mutating func rows(ofSteps steps: Int) -> Set<Int> {
-        steps >= stepsPerEpoch ? Set(0..<rows) : Set((0..<steps).flatMap { microBatches(of: $0).joined() })
+    /// Every row that the first `steps` steps take, in order.
+    mutating func rows(ofSteps steps: Int) -> [Int] {
+        steps >= stepsPerEpoch ? Array(0..<rows) : (0..<steps).flatMap { microBatches(of: $0).joined() }.sorted()
     }
 
     private mutating func order(of epoch: Int) -> [Int] {

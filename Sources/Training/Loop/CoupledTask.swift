@@ -8,7 +8,8 @@ import Models
 /// would then change what is learned. A step of one micro-batch needs no second pass where its own rows are all that is coupled.
 public protocol CoupledTask: TrainingTask {
     /// What is scored of micro-batch `rows` of `step` before its gradients; nil: nothing needs to be.
-    func survey(_ rows: [Int], of step: [[Int]]) -> SegmentTree?
+    /// - Throws: `RunError` for rows that cannot be read back: it holds those it needs.
+    func survey(_ rows: [Int], of step: [[Int]]) throws -> SegmentTree?
     /// The task of one step.
     /// - Parameters:
     ///   - step: Its micro-batches.

@@ -3,7 +3,7 @@ import Serialization
 
 /// Preference pairs under a pairwise objective.
 public struct PairTask: TrainingTask {
-    public var rows: [PairRow]
+    var rows: RowList<PairRow>
     /// log π_ref(y|x) of each row's two completions, nats, under the objective's token weights.
     public var reference: [(chosen: Double, rejected: Double)]
     public var objective: any PairObjective
@@ -16,12 +16,25 @@ public struct PairTask: TrainingTask {
         rows: [PairRow], reference: [(chosen: Double, rejected: Double)], objective: any PairObjective, sharesPrefixes: Bool = true,
         isReferenced: Bool = true
     ) {
+        self.init(RowList(rows), reference: reference, objective: objective, sharesPrefixes: sharesPrefixes, isReferenced: isReferenced)
+    }
+
+    init(
+        _ rows: RowList<PairRow>, reference: [(chosen: Double, rejected: Double)], objective: any PairObjective, sharesPrefixes: Bool,
+        isReferenced: Bool
+    ) {
         precondition(rows.count == reference.count, "\(rows.count) pairs, \(reference.count) references")
         (self.rows, self.reference, self.objective, self.sharesPrefixes) = (rows, reference, objective, sharesPrefixes)
         self.isReferenced = isReferenced
     }
 
     public var rowCount: Int { rows.count }
+
+    public func holding(_ numbers: [Int]) throws -> PairTask {
+        var task = self
+        task.rows = try rows.holding(numbers)
+        return task
+    }
 
     public func totals(of row: Int) -> StepTotals {
         let pair = rows[row]
@@ -96,7 +109,7 @@ public struct PairTask: TrainingTask {
 
 extension PairTask: CoupledTask {
     /// Pairs of one micro-batch are at hand together; those of several are scored first.
-    public func survey(_ rows: [Int], of step: [[Int]]) -> SegmentTree? { objective.couplesPairs && step.count > 1 ? batch(rows) : nil }
+    public func survey(_ rows: [Int], of step: [[Int]]) throws -> SegmentTree? { try objective.couplesPairs && step.count > 1 ? holding(rows).batch(rows) : nil }
 
     /// The objective sees all pairs of the step in one call, and each micro-batch takes its part of that loss: what sorting or
     /// normalising over the step asks for has no meaning on a part of it.
@@ -123,13 +136,20 @@ extension PairTask: CoupledTask {
 
 /// A pair task whose step's loss is known: its micro-batches hand out their share of the gradient.
 private struct PartOfStep: TrainingTask {
-    let task: PairTask
+    var task: PairTask
     /// Of the whole step.
     let loss: Loss
     /// Row of the data to pair of the step.
     let place: [Int: Int]
 
     var rowCount: Int { task.rowCount }
+
+    func holding(_ rows: [Int]) throws -> PartOfStep {
+        var part = self
+        part.task = try task.holding(rows)
+        return part
+    }
+
     func totals(of row: Int) -> StepTotals { task.totals(of: row) }
     func batch(_ rows: [Int]) -> SegmentTree { task.batch(rows) }
     func record(of row: Int) -> JSON { task.record(of: row) }

@@ -6,6 +6,10 @@ public enum RunError: Error, Equatable {
     case busy(path: String)
     case damaged(file: String, field: String, found: String, expected: String)
     case io(path: String, operation: String, reason: String)
+    /// Token rows that were written are not there any more: their file was cut.
+    case lostRows(file: String, offset: Int, needed: Int, available: Int)
+    /// Token rows are there and are not what was written.
+    case damagedRow(file: String, offset: Int)
 }
 
 extension RunError: CustomStringConvertible {
@@ -19,6 +23,10 @@ extension RunError: CustomStringConvertible {
         case let .damaged(file, field, found, expected):
             "\(file): \"\(field)\" is \(found), expected \(expected). Remove this checkpoint to resume from the one before."
         case let .io(path, operation, reason): "\(path): cannot \(operation): \(reason)."
+        case let .lostRows(file, offset, needed, available):
+            "\(file): a token row at byte \(offset) needs \(needed) bytes, \(available) are left. Something cut the file, or the disk fails; the last checkpoint is good: go on with --resume."
+        case let .damagedRow(file, offset):
+            "\(file): the bytes at \(offset) are not the token row that was written there. Something changed the file, or the disk fails; the last checkpoint is good: go on with --resume."
         }
     }
 }

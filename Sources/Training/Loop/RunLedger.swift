@@ -6,7 +6,7 @@ import Serialization
 public protocol RunLedger: Sendable {
     /// Remembers a run that starts, or goes on.
     /// - Parameter comparisons: Ids of those it trains on, where they came from the store.
-    func begin(_ run: RunRecord, comparisons: [String]) throws
+    func begin(_ run: RunRecord, comparisons: ComparisonIDs) throws
     func finish(run id: String, status: String, at time: String) throws
 }
 

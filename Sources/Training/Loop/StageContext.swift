@@ -44,6 +44,8 @@ public struct StageContext: Sendable {
     public var ledger: (any RunLedger)?
     /// Pairs of those who name no file; the preference store.
     public var pairs: (any PairSource)?
+    /// Bytes of token rows that stay in memory; the others wait in a file without a name beside the run.
+    public var rowMemory = 16 << 20
     /// Members that the caller adds to run.json: program version, arguments, date.
     public var record: [(String, JSON)] = []
     public var report: @Sendable (StageEvent) -> Void = { _ in }

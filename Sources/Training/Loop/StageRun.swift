@@ -22,7 +22,7 @@ struct StageRun {
     ///   - comparisons: Ids of the store's comparisons that are trained on.
     init(
         stage: String, settings: some StageSettings, training: TrainingSettings, context: StageContext, source: ModelSource,
-        inputs: [(String, JSON)], lineage: [JSON], comparisons: [String] = []
+        inputs: [(String, JSON)], lineage: [JSON], comparisons: ComparisonIDs = ComparisonIDs()
     ) throws {
         var (inputs, lineage) = (inputs, lineage)
         if let base = training.merging.base {

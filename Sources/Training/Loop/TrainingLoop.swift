@@ -89,6 +89,8 @@ struct TrainingLoop {
     /// - Returns: False if cancelled before the step was whole; nothing has changed then.
     private mutating func takeStep() throws -> Bool {
         let batches = order.microBatches(of: state.step)
+        // The rows of one step are in memory, whatever the number of all.
+        let task = try task.holding(batches.flatMap { $0 })
         let totals = batches.joined().map { task.totals(of: $0) }.reduce(StepTotals(), +)
         clock.start()
         var loss = 0.0
@@ -155,14 +157,15 @@ struct TrainingLoop {
         if let reference, let referenced = task as? any ReferencedTask {
             for rows in batches {
                 if isCancelled() { return nil }
-                task = try (task as? any ReferencedTask ?? referenced).referenced(by: reference.scores(of: task.batch(rows)), rows: rows)
+                let scores = try reference.scores(of: task.holding(rows).batch(rows))
+                task = (task as? any ReferencedTask ?? referenced).referenced(by: scores, rows: rows)
             }
         }
         guard let coupled = task as? any CoupledTask else { return .success(task) }
         var surveys: [TokenScores] = []
         for rows in batches {
             if isCancelled() { return nil }
-            if let batch = coupled.survey(rows, of: batches) { surveys.append(try policy.scores(of: batch)) }
+            if let batch = try coupled.survey(rows, of: batches) { surveys.append(try policy.scores(of: batch)) }
         }
         do throws(ObjectiveError) {
             return .success(try coupled.bound(to: batches, surveys: surveys, totals: totals, memory: state.memory))
@@ -190,21 +193,30 @@ struct TrainingLoop {
     /// - Returns: False if cancelled before the end; nothing has changed then.
     private mutating func evaluate() throws -> Bool {
         guard let evaluation else { return true }
-        let totals = (0..<evaluation.rowCount).map { evaluation.totals(of: $0) }.reduce(StepTotals(), +)
         let batches = stride(from: 0, to: evaluation.rowCount, by: settings.batchSize).map {
             Array($0..<min(evaluation.rowCount, $0 + settings.batchSize))
+        }
+        var totals = StepTotals()
+        for rows in batches {
+            let held = try evaluation.holding(rows)
+            totals = rows.map { held.totals(of: $0) }.reduce(totals, +)
         }
         guard let bound = try bind(evaluation, to: batches, totals: totals) else { return false }
         var loss = 0.0
         var metrics = Metrics()
         for rows in batches {
             if isCancelled() { return false }
-            let scores = try policy.scores(of: evaluation.batch(rows))
-            do throws(ObjectiveError) {
-                let share = try bound.get().loss(scores, rows: rows, step: totals)
-                loss += share.value
-                metrics.add(share.metrics)
-            } catch { loss = .infinity }
+            let scores = try policy.scores(of: evaluation.holding(rows).batch(rows))
+            switch bound {
+            case .failure: loss = .infinity
+            case let .success(task):
+                let task = try task.holding(rows)
+                do throws(ObjectiveError) {
+                    let share = try task.loss(scores, rows: rows, step: totals)
+                    loss += share.value
+                    metrics.add(share.metrics)
+                } catch { loss = .infinity }
+            }
             report(.evaluating(done: rows.last.map { $0 + 1 } ?? 0, rows: evaluation.rowCount))
         }
         evaluation.finish(&metrics)

@@ -4,6 +4,9 @@ import Serialization
 /// What the loop needs of a stage: rows, how a micro-batch of them is laid out, and its loss.
 public protocol TrainingTask: Sendable {
     var rowCount: Int { get }
+    /// The task with these rows in memory, and no others: what is asked of a row, is asked once it is held.
+    /// - Throws: `RunError` for rows that cannot be read back.
+    func holding(_ rows: [Int]) throws -> Self
     /// What `row` adds to the divisors of its optimizer step.
     func totals(of row: Int) -> StepTotals
     func batch(_ rows: [Int]) -> SegmentTree
@@ -27,10 +30,13 @@ extension TrainingTask {
 
 /// Supervised examples under cross-entropy; each is a root of the batch, so that packing them pads nothing.
 public struct SupervisedTask: TrainingTask {
-    public var rows: [SupervisedRow]
-    public init(rows: [SupervisedRow]) { self.rows = rows }
+    var rows: RowList<SupervisedRow>
+    public init(rows: [SupervisedRow]) { self.rows = RowList(rows) }
+    init(_ rows: RowList<SupervisedRow>) { self.rows = rows }
 
     public var rowCount: Int { rows.count }
+
+    public func holding(_ numbers: [Int]) throws -> SupervisedTask { SupervisedTask(try rows.holding(numbers)) }
 
     public func totals(of row: Int) -> StepTotals { StepTotals(tokens: rows[row].lossTokens) }
 

@@ -3,7 +3,7 @@ import Serialization
 
 /// Single completions with labels, under an objective that may anchor them on the step.
 public struct UnpairedTask: CoupledTask {
-    public var rows: [UnpairedRow]
+    var rows: RowList<UnpairedRow>
     public var objective: any UnpairedObjective
     /// log π_ref(y|x) of each row's completion, nats; not a number for rows that nobody takes.
     public var reference: [Double]
@@ -21,12 +21,23 @@ public struct UnpairedTask: CoupledTask {
     }
 
     public init(rows: [UnpairedRow], objective: any UnpairedObjective, reference: [Double], mismatched: [Mismatch: Double] = [:], maxLength: Int) {
+        self.init(RowList(rows), objective: objective, reference: reference, mismatched: mismatched, maxLength: maxLength)
+    }
+
+    init(_ rows: RowList<UnpairedRow>, objective: any UnpairedObjective, reference: [Double], mismatched: [Mismatch: Double], maxLength: Int) {
         precondition(rows.count == reference.count, "\(rows.count) completions, \(reference.count) references")
         (self.rows, self.objective, self.reference) = (rows, objective, reference)
         (self.mismatched, self.maxLength) = (mismatched, maxLength)
     }
 
     public var rowCount: Int { rows.count }
+
+    public func holding(_ numbers: [Int]) throws -> UnpairedTask {
+        var task = self
+        task.rows = try rows.holding(numbers)
+        return task
+    }
+
     private var anchoring: StepAnchor { type(of: objective).anchoring }
 
     public func totals(of row: Int) -> StepTotals {
@@ -52,19 +63,20 @@ public struct UnpairedTask: CoupledTask {
     }
 
     /// The completion of `other`, as far as it fits after the prompt of `row`, and which of its tokens count.
-    static func completion(_ mismatch: Mismatch, of rows: [UnpairedRow], maxLength: Int) -> (tokens: [Int32], mask: [Bool]?) {
+    static func completion(_ mismatch: Mismatch, of rows: RowList<UnpairedRow>, maxLength: Int) -> (tokens: [Int32], mask: [Bool]?) {
         let room = max(0, maxLength - rows[mismatch.row].prompt.count)
         return (Array(rows[mismatch.other].completion.prefix(room)), rows[mismatch.other].mask.map { Array($0.prefix(room)) })
     }
 
-    public func survey(_ indices: [Int], of step: [[Int]]) -> SegmentTree? {
+    public func survey(_ indices: [Int], of step: [[Int]]) throws -> SegmentTree? {
         switch anchoring {
         case .none: return nil
-        case .runningReward: return movesAnchor && step.count > 1 ? batch(indices) : nil
+        case .runningReward: return try movesAnchor && step.count > 1 ? holding(indices).batch(indices) : nil
         case .mismatchedKL:
             let wanted = Set(indices)
             let mismatches = UnpairedTask.mismatches(of: step.flatMap { $0 }).filter { wanted.contains($0.row) }
             guard !mismatches.isEmpty else { return nil }  // a lone row has no other prompt: z₀ is 0
+            let rows = try self.rows.holding(mismatches.flatMap { [$0.row, $0.other] })
             var tree = SegmentTree()
             for mismatch in mismatches {
                 let (tokens, mask) = UnpairedTask.completion(mismatch, of: rows, maxLength: maxLength)

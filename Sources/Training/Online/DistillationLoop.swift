@@ -15,8 +15,8 @@ struct DistillationLoop {
     let training: TrainingSettings
     /// λ: share of steps whose completions are the student's own.
     let onPolicyShare: Double
-    let rows: [SupervisedRow]
-    let heldOut: [SupervisedRow]
+    let rows: RowList<SupervisedRow>
+    let heldOut: RowList<SupervisedRow>
     let student: any TrainablePolicy & DistributionPolicy
     let teacher: any DistributionPolicy
     let optimizer: AdamW
@@ -80,10 +80,11 @@ struct DistillationLoop {
         var stream = RandomStream(seed: UInt64(training.seed), stream: RandomStreamID.onPolicy, index: UInt64(state.step))
         let isOnPolicy = stream.uniform() < onPolicyShare
         var metrics = Metrics()
-        var step = indices.map { rows[$0] }
+        let given = try indices.map { try rows.row($0) }
+        var step = given
         var sampled: [Rolling.Scored] = []
         if isOnPolicy {
-            guard let rollouts = try await answers(to: indices) else { return false }
+            guard let rollouts = try await answers(to: Array(zip(indices, given))) else { return false }
             sampled = rollouts
             metrics.record(ungraded: sampled)
             step = zip(step, sampled).map { SupervisedRow(tokens: $0.prompt + $1.tokens, mask: $0.prompt.map { _ in false } + $1.tokens.map { _ in true }, origin: $0.origin) }
@@ -114,7 +115,7 @@ struct DistillationLoop {
         let line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)] + metrics.means
         context.report(.step(try run.log(line, stage: OnPolicyDistillation.name, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
         try completions.append(sampled.prefix(4).enumerated().map { index, sample in
-            ["step": .integer(state.step), "prompt": .string(text(rows[indices[index]].prompt)), "completion": .string(sample.rollout.text)]
+            ["step": .integer(state.step), "prompt": .string(text(given[index].prompt)), "completion": .string(sample.rollout.text)]
         })
         return true
     }
@@ -129,9 +130,9 @@ struct DistillationLoop {
     }
 
     /// The student's own completions of the rows' prompts, kept in the store; nil if cancelled.
-    private func answers(to indices: [Int]) async throws -> [Rolling.Scored]? {
-        let prompts = indices.map { index in
-            (index: index, row: PromptRow(tokens: rows[index].prompt, content: .tokens(rows[index].prompt), answer: nil, origin: rows[index].origin))
+    private func answers(to rows: [(index: Int, row: SupervisedRow)]) async throws -> [Rolling.Scored]? {
+        let prompts = rows.map { index, row in
+            (index: index, row: PromptRow(tokens: row.prompt, content: .tokens(row.prompt), answer: nil, origin: row.origin))
         }
         try await rolling.rollouts.synchronize(student, version: state.updates)
         guard let rollouts = try await rolling.complete(prompts, samples: 1, step: state.step, evaluates: false, isCancelled: context.isCancelled) else { return nil }
@@ -165,16 +166,19 @@ struct DistillationLoop {
     /// The divergence on the held-out rows as they are.
     /// - Returns: False if cancelled before the end; nothing has changed then.
     private mutating func evaluate() throws -> Bool {
-        state.lastStep = state.step
-        guard !heldOut.isEmpty else { return true }
-        let tokens = heldOut.reduce(0) { $0 + $1.lossTokens }
-        var loss = 0.0
-        for part in chunks(heldOut, of: training.batchSize) {
+        guard !heldOut.isEmpty else {
+            state.lastStep = state.step
+            return true
+        }
+        var (tokens, loss) = (0, 0.0)
+        try heldOut.forEach { tokens += $1.lossTokens }
+        for part in chunks(Array(heldOut.indices), of: training.batchSize) {
             if context.isCancelled() { return false }
-            loss += try divergence(part, of: tokens, learns: false)
+            loss += try divergence(part.map { try heldOut.row($0) }, of: tokens, learns: false)
         }
         let line = try run.logEvaluation([("loss", loss)], step: state.step, epoch: epoch)
         state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
+        state.lastStep = state.step
         context.report(.evaluation(step: state.step, metrics: line, isBest: false))
         return true
     }

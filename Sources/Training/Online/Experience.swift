@@ -123,6 +123,8 @@ public protocol OnlineMethod: Sendable {
     var needsReference: Bool { get }
     /// The value model that is trained beside the policy; nil for a method without one.
     var critic: ValueSettings? { get }
+    /// Whether what was trained on competes again when its prompt is sampled next.
+    var poolsSamples: Bool { get }
     /// By what the KL to the reference enters a completion's reward.
     var estimator: KLEstimator { get }
     func weigh(_ experience: Experience) -> Weighing
@@ -138,5 +140,6 @@ public protocol OnlineMethod: Sendable {
 extension OnlineMethod {
     public var needsReference: Bool { false }
     public var critic: ValueSettings? { nil }
+    public var poolsSamples: Bool { false }
     public var estimator: KLEstimator { .k1 }
 }

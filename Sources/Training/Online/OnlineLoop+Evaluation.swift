@@ -9,6 +9,7 @@ extension OnlineLoop {
             return true
         }
         try await rolling.rollouts.synchronize(policy, version: state.updates)
+        let heldOut = try heldOut.prefix(heldOut.count)
         let rows = heldOut.enumerated().map { (index: $0.offset, row: $0.element) }
         guard let rollouts = try await rolling.complete(rows, samples: 1, step: 0, evaluates: true, isCancelled: context.isCancelled) else { return false }
         let scored = try await rolling.score(rollouts, of: heldOut, by: reward)
@@ -20,7 +21,7 @@ extension OnlineLoop {
             metrics.record("heldout_reward", sum: mean(others.map(\.value)), count: 1)
         }
         if reference != nil {
-            let experience = try experience(heldOut.map(\.tokens), scored, samples: 1)
+            let experience = try experience(heldOut.map(\.tokens), Candidates(scored, perPrompt: 1, prompts: rows.map(\.index), pool: nil))
             metrics.record("objective/kl", sum: mean(experience.samples.indices.map { experience.divergence($0) }), count: 1)
         }
         let line = try run.logEvaluation(metrics.means.map { ($0.name, $0.value) }, step: state.step, epoch: epoch)

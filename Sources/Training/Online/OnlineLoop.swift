@@ -11,8 +11,8 @@ struct OnlineLoop<Method: OnlineMethod> {
     let method: Method
     let online: OnlineSettings
     let training: TrainingSettings
-    let prompts: [PromptRow]
-    let heldOut: [PromptRow]
+    let prompts: RowList<PromptRow>
+    let heldOut: RowList<PromptRow>
     let policy: any TrainablePolicy
     let optimizer: AdamW
     /// Scores tokens as the reference does; nil where nothing asks for it.
@@ -29,6 +29,8 @@ struct OnlineLoop<Method: OnlineMethod> {
     let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
     let context: StageContext
 
+    /// Of methods whose samples compete again; nil for all others.
+    var pool: SamplePool?
     var state: LoopState
     var clock = LoopClock()
     var order: BatchOrder
@@ -70,6 +72,7 @@ struct OnlineLoop<Method: OnlineMethod> {
         try run.saveCheckpoint(state, optimizer, limit: training.saveTotalLimit) { folder in
             try saveWeights("F32", folder)
             try critic?.save(to: folder)
+            try pool?.save(to: folder)
         }
         context.report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
     }
@@ -80,43 +83,45 @@ struct OnlineLoop<Method: OnlineMethod> {
     private mutating func takeStep() async throws -> Bool {
         clock.start()
         policy.beginStep(state.step)
-        let rows = order.microBatches(of: state.step).joined().map { (index: $0, row: prompts[$0]) }
+        let rows = try order.microBatches(of: state.step).joined().map { (index: $0, row: try prompts.row($0)) }
         try await rolling.rollouts.synchronize(policy, version: state.updates)
         guard let rollouts = try await rolling.complete(
             rows, samples: online.samples, step: state.step, evaluates: false, isCancelled: context.isCancelled) else { return false }
         let owners = rows.flatMap { row in Array(repeating: row.row, count: online.samples) }
-        let scored = try await rolling.score(rollouts, of: owners, by: reward)
-        var experience = try experience(rows.map(\.row.tokens), scored, samples: online.samples)
+        let fresh = try await rolling.score(rollouts, of: owners, by: reward)
+        let candidates = Candidates(fresh, perPrompt: online.samples, prompts: rows.map(\.index), pool: pool)
+        var experience = try experience(rows.map(\.row.tokens), candidates)
         try readValues(of: &experience)
         let weighing = method.weigh(experience)
-        try keeper?.keep(scored, weighing.pairs, of: owners)
+        try keeper?.keep(candidates.scored, weighing.pairs, of: candidates.groups.map { rows[$0].row })
 
         var metrics = weighing.metrics
-        metrics.record(scored, groups: experience.groups)
-        record(experience, scored, into: &metrics)
+        metrics.record(fresh, groups: chunks(Array(fresh.indices), of: online.samples))
+        record(experience, candidates.scored, into: &metrics)
         let updates = try learn(from: experience, weighing, into: &metrics)
         let tokens = experience.samples.reduce(0) { $0 + $1.tokens.count + experience.prompts[$1.group].count }
         clock.stop(tokens: tokens)
         steerBeta(experience)
+        if pool != nil, updates.broken == nil { remember(candidates, weighing, rows.map(\.index)) }
         state.step += 1
         state.updates = optimizer.steps
         state.tokens += tokens
-        state.memory["episodes", default: 0] += Double(experience.samples.count)
+        state.memory["episodes", default: 0] += Double(fresh.count)
         if let critic { state.memory[Critic.updates] = Double(critic.optimizer.steps) }
         if let broken = updates.broken {
             try refuse(experience, because: broken)
         } else if state.step % training.logSteps == 0 || state.step == totalSteps {
             state.nonfinite = 0
             try log(updates, metrics: metrics)
-            try keepCompletions(scored, weighing, rows: rows.map(\.row))
+            try keepCompletions(candidates, weighing, rows: rows.map(\.row))
         }
         return true
     }
 
     /// The samples with log-probs of policy and reference, a few prompts at a time.
-    func experience(_ prompts: [[Int32]], _ scored: [Rolling.Scored], samples count: Int) throws -> Experience {
-        let samples = scored.enumerated().map { index, sample in
-            Experience.Sample(group: index / count, tokens: sample.tokens, score: sample.value, isWhole: sample.isWhole)
+    func experience(_ prompts: [[Int32]], _ candidates: Candidates) throws -> Experience {
+        let samples = zip(candidates.scored, candidates.groups).map { sample, group in
+            Experience.Sample(group: group, tokens: sample.tokens, score: sample.value, isWhole: sample.isWhole)
         }
         let unknown = Ragged(rows: samples.map { $0.tokens.map { _ in 0 } })
         var experience = Experience(prompts: prompts, samples: samples, old: unknown, reference: nil, beta: beta)
@@ -145,7 +150,7 @@ struct OnlineLoop<Method: OnlineMethod> {
     /// What the step's samples are, before any update.
     private func record(_ experience: Experience, _ scored: [Rolling.Scored], into metrics: inout Metrics) {
         let samples = experience.samples.indices
-        metrics.record("episode", sum: (state.memory["episodes"] ?? 0) + Double(samples.count), count: 1)
+        metrics.record("episode", sum: (state.memory["episodes"] ?? 0) + Double(scored.count { !$0.isEarlier }), count: 1)
         metrics.record("objective/scores", sum: mean(experience.samples.map(\.score)), count: 1)
         metrics.record("objective/entropy", sum: mean(samples.map { -experience.old.sum($0) }), count: 1)
         metrics.record("val/num_eos_tokens", sum: Double(experience.samples.count(where: \.isWhole)), count: 1)
@@ -191,11 +196,17 @@ struct OnlineLoop<Method: OnlineMethod> {
         context.report(.step(try run.log(line, stage: Method.name, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
     }
 
+    /// What is trained on competes again.
+    private mutating func remember(_ candidates: Candidates, _ weighing: Weighing, _ prompts: [Int]) {
+        let kept = Dictionary(grouping: weighing.trained) { candidates.groups[$0] }
+        for (group, prompt) in prompts.enumerated() { if let kept = kept[group] { pool?.keep(kept.map { candidates.scored[$0] }, of: prompt) } }
+    }
+
     /// Appends the first completions of the step to completions.jsonl.
-    private func keepCompletions(_ scored: [Rolling.Scored], _ weighing: Weighing, rows: [PromptRow]) throws {
-        let lines: [JSON] = scored.prefix(online.loggedCompletions).enumerated().map { index, sample in
+    private func keepCompletions(_ candidates: Candidates, _ weighing: Weighing, rows: [PromptRow]) throws {
+        let lines: [JSON] = candidates.scored.prefix(online.loggedCompletions).enumerated().map { index, sample in
             var line = JSONObject([
-                ("step", .integer(state.step)), ("prompt", rows[index / online.samples].content.json), ("completion", .string(sample.rollout.text)),
+                ("step", .integer(state.step)), ("prompt", rows[candidates.groups[index]].content.json), ("completion", .string(sample.rollout.text)),
                 ("reward", .number(sample.value)), ("advantage", .number(mean(Array(weighing.advantages[index])))),
             ])
             for component in sample.score.components { line["reward/" + component.name] = .number(component.value) }

@@ -47,7 +47,7 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
             stage: Self.name, settings: settings, training: training, context: context, source: source,
             inputs: [
                 ("model", .string(modelHash)), ("reference", .string(try referenceSource.contentHash())),
-                ("data", .string(PreparedRows.hash(data.rows))), ("held-out", .string(PreparedRows.hash(data.heldOut))), ("reward", .string(reward.name)),
+                ("data", .string(try data.rows.hash())), ("held-out", .string(try data.heldOut.hash())), ("reward", .string(reward.name)),
             ] + (try valueSource.map { [("value-model", .string(try $0.contentHash()))] } ?? []),
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
                 + (online.referenceModel.map { [["role": "reference", "path": .string($0)]] } ?? [])
@@ -62,11 +62,12 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let completions = try CompletionLog(folder: context.runPath, keepingTo: run.state.step)
         let keeper = context.samples.map { SampleKeeper($0, run: run.directory, model: modelHash, reward: reward.name) }
         return try await run.train(policy) { optimizer, saveWeights in
+            let pool = method.poolsSamples ? try run.checkpoint.map { try SamplePool(checkpoint: $0) } ?? SamplePool() : nil
             var loop = OnlineLoop(
                 method: method, online: online, training: training, prompts: data.rows, heldOut: data.heldOut, policy: policy, optimizer: optimizer,
                 reference: reference, critic: critic, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
                 reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, keeper: keeper, saveWeights: saveWeights, context: context,
-                state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
+                pool: pool, state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
             let status = try await loop.train()
             try completions.sync()
             if status != .interrupted, let critic, let valueSource {
@@ -99,23 +100,23 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
 
     private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<PromptRow> {
         let encoder = try RowEncoder(source, settings: training)
+        let scratch = context.scratch()
         func rows(_ files: [String]) throws -> PreparedRows<PromptRow> {
-            let read = try RecordReading.prompts(files, settings: training)
-            var prepared = PreparedRows<PromptRow>(preflight: read.preflight)
-            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }) {
-                try encoder.encode($0.prompt, answer: $0.answer, origin: $0.origin.place, room: 1)
+            var prepared = PreparedRows<PromptRow>(in: context, scratch: scratch, settings: training)
+            try prepared.read(.prompts, files, settings: training) { rows, prompts in
+                try rows.encode(prompts, origin: { $0.origin.place }) {
+                    try encoder.encode($0.prompt, answer: $0.answer, origin: $0.origin.place, room: 1)
+                }
             }
             return prepared
         }
         var data = try StageData(rows(online.prompts), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
-        let longest = online.maxNewTokens
-        data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
-            [.init("prompt", rows.map(\.tokens.count))]
-        } sizes: { row in
-            let completions = online.samples * min(longest, max(1, encoder.maxLength - row.tokens.count))
-            return (row.tokens.count + completions, completions, online.samples * row.tokens.count + completions)
-        }
-        data.preflight.example = data.rows.first.map { encoder.marked($0.tokens, $0.tokens.map { _ in false }) } ?? ""
+        func completions(_ row: PromptRow) -> Int { online.samples * min(online.maxNewTokens, max(1, encoder.maxLength - row.tokens.count)) }
+        try data.describe(
+            stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training),
+            lengths: [("prompt", { [$0.tokens.count] })],
+            sizes: { ($0.tokens.count + completions($0), completions($0), online.samples * $0.tokens.count + completions($0)) },
+            example: { encoder.marked($0.tokens, $0.tokens.map { _ in false }) })
         return data
     }
 }

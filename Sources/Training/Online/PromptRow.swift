@@ -11,6 +11,40 @@ struct PromptRow: TokenRow {
     var origin: String
     var splitKey: [Int32] { tokens }
     var parts: [[Int32]] { [tokens] }
+    var tokenCount: Int { tokens.count }
+}
+
+extension PromptRow {
+    func write(to bytes: inout RowBytes) {
+        bytes.add(tokens)
+        switch content {
+        case let .tokens(ids):
+            bytes.add(0)
+            bytes.add(ids)
+        case let .text(text):
+            bytes.add(1)
+            bytes.add(text)
+        case let .messages(messages):
+            bytes.add(2)
+            bytes.add(JSON.array(messages).text())
+        }
+        bytes.add(answer) { $0.add($1) }
+        bytes.add(origin)
+    }
+
+    init(from parts: inout RowParts) throws(RowParts.Damaged) {
+        tokens = try parts.tokens()
+        switch try parts.integer() {
+        case 0: content = .tokens(try parts.tokens())
+        case 1: content = .text(try parts.text())
+        case 2:
+            guard let messages = (try? JSON.parse(try parts.text()))?.array else { throw RowParts.Damaged() }
+            content = .messages(messages)
+        default: throw RowParts.Damaged()
+        }
+        answer = try parts.optional { part throws(RowParts.Damaged) in try part.text() }
+        origin = try parts.text()
+    }
 }
 
 extension RowEncoder {

@@ -19,6 +19,8 @@ struct Rolling {
         /// Clipped, penalties taken off: what is trained on.
         var value: Double
         var isWhole: Bool
+        /// Whether it was sampled in an earlier round.
+        var isEarlier = false
     }
 
     private func sampling(seed: UInt64, samples: Int) -> Sampling {

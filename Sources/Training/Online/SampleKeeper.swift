@@ -39,7 +39,9 @@ struct SampleKeeper {
                 prompt: chosen.prompt, chosen: chosen.completion, rejected: rejected.completion, margin: scored[pair.chosen].value - scored[pair.rejected].value,
                 origin: .run, source: source)
         }
-        try ledger.keep(samples.compactMap { $0 }, pairs: comparisons, run: source.id, at: time)
+        // What an earlier round left is there already.
+        let fresh = zip(samples, scored).compactMap { $1.isEarlier ? nil : $0 }
+        try ledger.keep(fresh, pairs: comparisons, run: source.id, at: time)
     }
 
     /// nil for a completion that says nothing.

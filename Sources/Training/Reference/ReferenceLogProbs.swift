@@ -26,63 +26,88 @@ public protocol ReferenceCache: Sendable {
 struct ReferenceRow: Sendable {
     var prompt: [Int32]
     var completions: [[Int32]]
+    /// Per completion, which tokens count, one entry each; nil: all.
+    var masks: [[Bool]?]
 }
 
-extension PairRow {
-    var referenceRow: ReferenceRow { ReferenceRow(prompt: prompt, completions: [chosen, rejected]) }
+/// What a reference is asked for.
+struct ReferenceRows {
+    /// Numbers of the rows that somebody will ask for: a short run takes but a few.
+    var needed: [Int]
+    var count: Int
+    /// Of every row.
+    var completions: Int
+    var row: (Int) throws -> ReferenceRow
+    /// What a row's log-probs come to, from those of each completion's tokens that count; a number for each completion.
+    var sums: ([[Double]]) -> [Double]
 }
 
 /// log π_ref of every completion of `rows`: from the cache where it is known, from the reference model otherwise, once.
+///
+/// Of each completion one sum is kept; what belongs to its tokens is in memory no longer than the batch it came with.
 struct ReferenceLogProbs {
-    let rows: [ReferenceRow]
+    let rows: ReferenceRows
     let identity: ReferenceIdentity
     let cache: (any ReferenceCache)?
-    /// Rows that somebody will ask for: a short run takes but a few.
-    let needed: Set<Int>
     /// Rows per pass: as many as a training micro-step has.
     let batchSize: Int
+    /// Needed rows of which a completion is not known.
+    private(set) var missing: [Int] = []
+    /// Completions of a row, and by row a number for each; not numbers of rows that nobody needs.
+    private let width: Int
+    private var sums: [Double]
 
-    private let hashes: [[String]]
-    private var known: [String: [Double]]
+    /// Rows whose log-probs are asked of the cache at once.
+    private static let lookup = 512
 
-    init(rows: [ReferenceRow], needed: Set<Int>, identity: ReferenceIdentity, cache: (any ReferenceCache)?, batchSize: Int) throws {
-        self.rows = rows
-        self.needed = needed
-        self.identity = identity
-        self.cache = cache
-        self.batchSize = batchSize
-        hashes = rows.map { row in row.completions.map { Self.hash(prompt: row.prompt, completion: $0) } }
-        known = try cache?.logProbs(of: identity, tokenHashes: hashes.flatMap { $0 }) ?? [:]
-        // What does not fit its row is not trusted: it is computed again and replaced.
-        for (row, hashes) in zip(rows, hashes) {
-            let lost = row.prompt.isEmpty ? 1 : 0
-            for (completion, hash) in zip(row.completions, hashes) {
-                if let values = known[hash], values.count != completion.count - lost { known[hash] = nil }
+    init(rows: ReferenceRows, identity: ReferenceIdentity, cache: (any ReferenceCache)?, batchSize: Int) throws {
+        (self.rows, self.identity, self.cache, self.batchSize) = (rows, identity, cache, batchSize)
+        width = rows.completions
+        sums = [Double](repeating: .nan, count: width * rows.count)
+        for start in stride(from: 0, to: rows.needed.count, by: Self.lookup) {
+            let numbers = rows.needed[start..<min(rows.needed.count, start + Self.lookup)]
+            let part = try numbers.map { (number: $0, row: try rows.row($0)) }
+            let hashes = part.map { Self.hashes($0.row) }
+            let known = try cache?.logProbs(of: identity, tokenHashes: hashes.flatMap { $0 }) ?? [:]
+            for ((number, row), hashes) in zip(part, hashes) {
+                let lost = row.prompt.isEmpty ? 1 : 0
+                let values = zip(row.completions, hashes).compactMap { completion, hash in
+                    // What does not fit its row is not trusted: it is computed again and replaced.
+                    known[hash].flatMap { $0.count == completion.count - lost ? $0 : nil }
+                }
+                if values.count == row.completions.count { keep(values, number, row) } else { missing.append(number) }
             }
         }
     }
 
-    /// Needed rows of which a completion is not known.
-    var missing: [Int] { needed.sorted().filter { hashes[$0].contains { known[$0] == nil } } }
-
     /// Scores the missing rows with `policy`, saving each pass, so that an interrupted one is not lost.
     /// - Returns: False if cancelled before the end.
     mutating func compute(with policy: any Policy, report: (StageEvent) -> Void, isCancelled: () -> Bool) throws -> Bool {
-        let missing = missing
-        let cached = needed.count - missing.count
+        let cached = rows.needed.count - missing.count
         for start in stride(from: 0, to: missing.count, by: batchSize) {
             if isCancelled() { return false }
-            let indices = missing[start..<min(missing.count, start + batchSize)]
-            let scores = try policy.scores(of: Self.tree(indices.map { rows[$0] })).logProbs
-            let order = indices.flatMap { hashes[$0] }
+            let part = try missing[start..<min(missing.count, start + batchSize)].map { (number: $0, row: try rows.row($0)) }
+            let scores = try policy.scores(of: Self.tree(part.map(\.row))).logProbs
             // A model that is not finite on its own data is reported by the objective, row by row; it is not cached.
-            let computed = order.enumerated().map { (hash: $1, values: Array(scores[$0])) }
-            for (hash, values) in computed { known[hash] = values }
+            let computed = part.flatMap { Self.hashes($0.row) }.enumerated().map { (hash: $1, values: Array(scores[$0])) }
+            var next = 0
+            for (number, row) in part {
+                keep(computed[next..<next + row.completions.count].map(\.values), number, row)
+                next += row.completions.count
+            }
             try cache?.save(computed.filter { $0.values.allSatisfy(\.isFinite) }, of: identity)
-            report(.reference(done: start + indices.count, missing: missing.count, cached: cached))
+            report(.reference(done: start + part.count, missing: missing.count, cached: cached))
         }
+        missing = []
         return true
     }
+
+    private mutating func keep(_ values: [[Double]], _ number: Int, _ row: ReferenceRow) {
+        let counted = zip(values, row.masks).map { values, mask in mask.map { zip(values, $0.suffix(values.count)).filter(\.1).map(\.0) } ?? values }
+        for (completion, sum) in rows.sums(counted).enumerated() { sums[width * number + completion] = sum }
+    }
+
+    func sum(_ row: Int, _ completion: Int = 0) -> Double { sums[width * row + completion] }
 
     private static func tree(_ rows: [ReferenceRow]) -> SegmentTree {
         var tree = SegmentTree()
@@ -93,28 +118,7 @@ struct ReferenceLogProbs {
         return tree
     }
 
-    /// The log-probs of one completion's tokens that `mask` counts; empty for rows that nobody needs.
-    func logProbs(_ row: Int, _ completion: Int, mask: [Bool]? = nil) -> [Double] {
-        guard needed.contains(row) else { return [] }
-        guard let values = known[hashes[row][completion]] else { preconditionFailure("the reference of row \(row) was not computed") }
-        guard let mask else { return values }
-        return zip(values, mask.suffix(values.count)).filter(\.1).map(\.0)
-    }
-
-    /// Sums over the tokens that count of the two completions of pairs, those that only one side has weighing `tailWeight`; not a
-    /// number for rows that nobody needs.
-    func sums(of pairs: [PairRow], tailWeight: Double) -> [(chosen: Double, rejected: Double)] {
-        precondition(pairs.count == rows.count, "\(pairs.count) pairs, \(rows.count) rows")
-        return pairs.enumerated().map { index, pair in
-            guard needed.contains(index) else { return (.nan, .nan) }
-            let (chosen, rejected) = (logProbs(index, 0, mask: pair.chosenMask), logProbs(index, 1, mask: pair.rejectedMask))
-            let shared = min(chosen.count, rejected.count)
-            return (
-                LengthDesensitisation.sum(chosen, shared: shared, tailWeight: tailWeight),
-                LengthDesensitisation.sum(rejected, shared: shared, tailWeight: tailWeight)
-            )
-        }
-    }
+    private static func hashes(_ row: ReferenceRow) -> [String] { row.completions.map { hash(prompt: row.prompt, completion: $0) } }
 
     /// SHA-256 over the number of prompt tokens and all tokens, as little-endian 32-bit integers.
     static func hash(prompt: [Int32], completion: [Int32]) -> String {

@@ -33,6 +33,29 @@ extension RewardRow: TokenRow {
             + grades.map { $0.map { Int32($0 ?? -1) } }
     }
 
+    var tokenCount: Int { plainTokens }
+
+    func write(to bytes: inout RowBytes) {
+        bytes.add(prompt)
+        bytes.add(completions) { $0.add($1) }
+        bytes.add(points) { $0.add($1) { $0.add($1) } }
+        label.write(to: &bytes)
+        bytes.add(grades) { $0.add($1) { $0.add($1) { $0.add($1) } } }
+        bytes.add(origin)
+    }
+
+    init(from parts: inout RowParts) throws(RowParts.Damaged) {
+        let prompt = try parts.tokens()
+        let completions = try parts.list { part throws(RowParts.Damaged) in try part.tokens() }
+        let points = try parts.list { part throws(RowParts.Damaged) in try part.list { part throws(RowParts.Damaged) in try part.integer() } }
+        let label = try RewardLabel(from: &parts)
+        guard points.joined().count == label.points else { throw RowParts.Damaged() }
+        let grades = try parts.list { part throws(RowParts.Damaged) in
+            try part.list { part throws(RowParts.Damaged) in try part.optional { part throws(RowParts.Damaged) in try part.integer() } }
+        }
+        self.init(prompt: prompt, completions: completions, points: points, label: label, grades: grades, origin: try parts.text())
+    }
+
     private static func bits(_ numbers: [Double]) -> [Int32] {
         numbers.flatMap { number in
             let bits = number.bitPattern
@@ -77,6 +100,37 @@ extension RewardLabel {
         case let .ranking(ranks): [1] + ranks.map { Double($0) }
         case let .scores(scores): [2] + scores.joined().map { $0 ?? .nan }
         case let .steps(labels): [3] + labels.map { $0 ?? .nan }
+        }
+    }
+
+    func write(to bytes: inout RowBytes) {
+        switch self {
+        case let .preference(margin, probability):
+            bytes.add(0)
+            bytes.add(margin)
+            bytes.add(probability)
+        case let .ranking(ranks):
+            bytes.add(1)
+            bytes.add(ranks) { $0.add($1) }
+        case let .scores(scores):
+            bytes.add(2)
+            bytes.add(scores) { $0.add($1) { $0.add($1) { $0.add($1) } } }
+        case let .steps(labels):
+            bytes.add(3)
+            bytes.add(labels) { $0.add($1) { $0.add($1) } }
+        }
+    }
+
+    init(from parts: inout RowParts) throws(RowParts.Damaged) {
+        func numbers(_ parts: inout RowParts) throws(RowParts.Damaged) -> [Double?] {
+            try parts.list { part throws(RowParts.Damaged) in try part.optional { part throws(RowParts.Damaged) in try part.number() } }
+        }
+        switch try parts.integer() {
+        case 0: self = .preference(margin: try parts.number(), probability: try parts.number())
+        case 1: self = .ranking(try parts.list { part throws(RowParts.Damaged) in try part.integer() })
+        case 2: self = .scores(try parts.list(numbers))
+        case 3: self = .steps(try numbers(&parts))
+        default: throw RowParts.Damaged()
         }
     }
 }

@@ -3,7 +3,7 @@ import Serialization
 
 /// Rows of a reward model under one of its objectives.
 public struct RewardTask: TrainingTask {
-    public var rows: [RewardRow]
+    var rows: RowList<RewardRow>
     public var objective: any RewardObjective
     /// Rows of the head.
     public var outputs: Int
@@ -11,10 +11,21 @@ public struct RewardTask: TrainingTask {
     public var sharesPrefixes: Bool
 
     public init(rows: [RewardRow], objective: any RewardObjective, outputs: Int = 1, sharesPrefixes: Bool = true) {
+        self.init(RowList(rows), objective: objective, outputs: outputs, sharesPrefixes: sharesPrefixes)
+    }
+
+    init(_ rows: RowList<RewardRow>, objective: any RewardObjective, outputs: Int, sharesPrefixes: Bool) {
         (self.rows, self.objective, self.outputs, self.sharesPrefixes) = (rows, objective, outputs, sharesPrefixes)
     }
 
     public var rowCount: Int { rows.count }
+
+    public func holding(_ numbers: [Int]) throws -> RewardTask {
+        var task = self
+        task.rows = try rows.holding(numbers)
+        return task
+    }
+
     public func totals(of row: Int) -> StepTotals { rows[row].label.totals }
 
     public func batch(_ indices: [Int]) -> SegmentTree {

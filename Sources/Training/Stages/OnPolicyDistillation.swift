@@ -80,8 +80,8 @@ public struct OnPolicyDistillation: Stage {
         let run = try StageRun(
             stage: Self.name, settings: settings, training: training, context: context, source: source,
             inputs: [
-                ("model", .string(modelHash)), ("teacher", .string(teacherHash)), ("data", .string(PreparedRows.hash(data.rows))),
-                ("held-out", .string(PreparedRows.hash(data.heldOut))),
+                ("model", .string(modelHash)), ("teacher", .string(teacherHash)), ("data", .string(try data.rows.hash())),
+                ("held-out", .string(try data.heldOut.hash())),
             ],
             lineage: [
                 ["role": "model", "path": .string(source.path), "hash": .string(modelHash)],
@@ -133,8 +133,8 @@ public struct OnPolicyDistillation: Stage {
         data.preflight.stage = Self.name
         guard settings.onPolicyShare > 0 else { return data }
         // What has no prompt can be learned from but not answered.
-        for rows in [data.rows, data.heldOut] {
-            guard let row = rows.first(where: { $0.prompt.isEmpty }) else { continue }
+        try data.all.forEach { _, row in
+            guard row.prompt.isEmpty else { return }
             throw TrainingError.badRow(
                 origin: row.origin, found: "no prompt", expected: "one for the student to answer", remedy: "Leave the row out, or distil with --lmbda 0.")
         }

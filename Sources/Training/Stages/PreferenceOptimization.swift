@@ -35,7 +35,7 @@ public struct PreferenceOptimization: Stage {
         let run = try StageRun(
             stage: Self.name, settings: settings, training: training, context: context, source: source,
             inputs: [("model", .string(modelHash))] + (identity.map { [("reference", .string($0.model))] } ?? [])
-                + [("data", .string(data.hash)), ("held-out", .string(data.heldOutHash))],
+                + [("data", .string(try data.hash())), ("held-out", .string(try data.heldOutHash()))],
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
                 + (identity.map { [["role": "reference", "path": .string(reference.path), "hash": .string($0.model)]] } ?? []),
             comparisons: data.comparisons
@@ -57,9 +57,8 @@ public struct PreferenceOptimization: Stage {
             return try run.train(tasks.training, evaluation: tasks.evaluation, policy: policy, reference: moving)
         }
 
-        let wanted = data.referenceRows(for: training)
         var logProbs = try ReferenceLogProbs(
-            rows: wanted.rows, needed: wanted.needed, identity: identity, cache: context.referenceCache, batchSize: training.batchSize)
+            rows: data.referenceRows(for: training), identity: identity, cache: context.referenceCache, batchSize: training.batchSize)
         // Without --ref-model the reference is the policy before its first step; a resumed policy is past that, unless its model is frozen.
         let isPolicy = settings.referenceModel == nil && (run.checkpoint == nil || source.isAdapted)
         if !isPolicy, !logProbs.missing.isEmpty {

@@ -5,14 +5,14 @@ import PreferenceData
 protocol PreferenceRows {
     var preflight: Preflight { get }
     /// Ids of the store's comparisons that the rows were made of.
-    var comparisons: [String] { get }
+    var comparisons: ComparisonIDs { get }
     /// Something about the data that whoever trains on it should know; nil: nothing.
     var advice: String? { get }
     /// Of the training rows' tokens, and of those held out.
-    var hash: String { get }
-    var heldOutHash: String { get }
-    /// What the reference scores, and the numbers of those that a run of these settings takes.
-    func referenceRows(for training: TrainingSettings) -> (rows: [ReferenceRow], needed: Set<Int>)
+    func hash() throws -> String
+    func heldOutHash() throws -> String
+    /// What the reference scores of the rows that a run of these settings takes.
+    func referenceRows(for training: TrainingSettings) -> ReferenceRows
     /// - Parameter reference: Of `referenceRows`; nil where there is no reference.
     func tasks(_ reference: ReferenceLogProbs?) -> (training: any TrainingTask, evaluation: (any TrainingTask)?)
 }
@@ -21,25 +21,24 @@ protocol PreferenceRows {
 private struct Reading<Record: Sendable, Row: TokenRow> {
     let settings: PreferenceSettings
     let context: StageContext
-    var read: ([String]) throws -> (rows: [Record], preflight: Preflight)
-    /// What pairs of the store are trained on as.
-    var records: ([PreferencePair]) -> [Record]
-    var origin: (Record) -> String
-    var encode: (Record) throws -> RowEncoder.Encoded<Row>
+    let kind: RecordKind<Record>
+    /// Encodes records of files, and pairs of the store.
+    var encode: (inout PreparedRows<Row>, [Record]) throws -> Void
+    var encodePairs: (inout PreparedRows<Row>, [PreferencePair]) throws -> Void
 
     /// Rows of the files, or of the store where none is named; what is held out is split off.
-    func stageData() throws -> (data: StageData<Row>, comparisons: [String]) {
+    func stageData() throws -> (data: StageData<Row>, comparisons: ComparisonIDs) {
         let training = settings.training
+        let scratch = context.scratch()
+        let empty = PreparedRows<Row>(in: context, scratch: scratch, settings: training)
         func rows(_ files: [String]) throws -> PreparedRows<Row> {
-            let read = try self.read(files)
-            var prepared = PreparedRows<Row>(preflight: read.preflight)
-            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: origin, encode)
+            var prepared = empty
+            try prepared.read(kind, files, settings: training, encode)
             return prepared
         }
-        let stored = settings.pairs.isEmpty
-            ? try StoredPairs(in: context, split: settings.split, settings: training, records: records, origin: origin, encode: encode) : nil
+        let stored = settings.pairs.isEmpty ? try StoredPairs(in: context, split: settings.split, into: empty, encode: encodePairs) : nil
         let data = try StageData(stored?.prepared ?? rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
-        return (data, stored?.ids ?? [])
+        return (data, stored?.ids ?? ComparisonIDs())
     }
 }
 
@@ -59,15 +58,13 @@ extension PreferenceRows {
 struct PairedRows: PreferenceRows {
     private let settings: PreferenceSettings
     private var data: StageData<PairRow>
-    let comparisons: [String]
+    let comparisons: ComparisonIDs
 
     init(_ settings: PreferenceSettings, _ source: ModelSource, _ context: StageContext) throws {
         self.settings = settings
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
-        let reading = Reading<PreferencePair, PairRow>(
-            settings: settings, context: context, read: { try RecordReading.pairs($0, settings: training) }, records: { $0 }, origin: { $0.origin.place }
-        ) { pair in
+        func row(_ pair: PreferencePair) throws -> RowEncoder.Encoded<PairRow> {
             var encoded = try encoder.encode(pair)
             guard settings.masksFormat, let row = encoded.row else { return encoded }
             encoded.row?.chosenMask = encoder.contentMask(row.chosen)
@@ -76,44 +73,53 @@ struct PairedRows: PreferenceRows {
                 [scoredTokens($0.chosen, $0.chosenMask, after: $0.prompt), scoredTokens($0.rejected, $0.rejectedMask, after: $0.prompt)]
             }
         }
-        (data, comparisons) = try reading.stageData()
-        let sharesPrefixes = settings.sharesPrefixes
-        data.describe(
-            stage: PreferenceOptimization.name, source: source, settings: training, template: encoder.templateDescription(training)
-        ) { rows in
-            [.init("prompt", rows.map(\.prompt.count)), .init("chosen", rows.map(\.chosen.count)), .init("rejected", rows.map(\.rejected.count))]
-        } sizes: { row in
-            let prompts = sharesPrefixes ? 1 : 2
-            return (prompts * row.prompt.count + row.chosen.count + row.rejected.count, row.chosen.count + row.rejected.count, row.plainTokens)
-        }
-        data.preflight.identicalPairs = data.rows.count { $0.chosen == $0.rejected }
-        data.preflight.example = data.rows.first.map { row in
+        func encode(_ rows: inout PreparedRows<PairRow>, _ pairs: [PreferencePair]) throws { try rows.encode(pairs, origin: { $0.origin.place }, row) }
+        (data, comparisons) = try Reading<PreferencePair, PairRow>(
+            settings: settings, context: context, kind: .pairs, encode: encode, encodePairs: encode).stageData()
+        let prompts = settings.sharesPrefixes ? 1 : 2
+        try data.describe(
+            stage: PreferenceOptimization.name, source: source, settings: training, template: encoder.templateDescription(training),
+            lengths: [("prompt", { [$0.prompt.count] }), ("chosen", { [$0.chosen.count] }), ("rejected", { [$0.rejected.count] })],
+            sizes: { ($0.chosen.count + $0.rejected.count + prompts * $0.prompt.count, $0.chosen.count + $0.rejected.count, $0.plainTokens) },
+            isIdentical: { $0.chosen == $0.rejected }
+        ) { row in
             [("chosen", row.chosen, row.chosenMask), ("rejected", row.rejected, row.rejectedMask)].map { side, completion, mask in
                 side + ": " + encoder.marked(row.prompt + completion, row.prompt.map { _ in false } + (mask ?? completion.map { _ in true }))
             }.joined(separator: "\n")
-        } ?? ""
+        }
     }
 
     var preflight: Preflight { data.preflight }
-    var hash: String { PreparedRows.hash(data.rows) }
-    var heldOutHash: String { PreparedRows.hash(data.heldOut) }
+    func hash() throws -> String { try data.rows.hash() }
+    func heldOutHash() throws -> String { try data.heldOut.hash() }
 
-    func referenceRows(for training: TrainingSettings) -> (rows: [ReferenceRow], needed: Set<Int>) {
-        var order = BatchOrder(rows: data.rows.count, settings: training)
-        let needed = order.rows(ofSteps: training.totalSteps(rows: data.rows.count)).union(data.rows.count..<data.rows.count + data.heldOut.count)
-        return ((data.rows + data.heldOut).map(\.referenceRow), needed)
+    func referenceRows(for training: TrainingSettings) -> ReferenceRows {
+        let (all, tailWeight) = (data.all, settings.pairObjective().tailWeight)
+        return ReferenceRows(needed: data.neededRows(for: training), count: all.count, completions: 2) { number in
+            let row = try all.row(number)
+            return ReferenceRow(prompt: row.prompt, completions: [row.chosen, row.rejected], masks: [row.chosenMask, row.rejectedMask])
+        } sums: { values in
+            // Tokens that only one side has weigh `tailWeight`.
+            let shared = min(values[0].count, values[1].count)
+            return values.map { LengthDesensitisation.sum($0, shared: shared, tailWeight: tailWeight) }
+        }
     }
 
     func tasks(_ reference: ReferenceLogProbs?) -> (training: any TrainingTask, evaluation: (any TrainingTask)?) {
         let objective = settings.pairObjective()
-        let pairs = data.rows + data.heldOut
-        let sums = reference?.sums(of: pairs, tailWeight: objective.tailWeight) ?? pairs.map { _ in (0, 0) }
-        func task(_ rows: [PairRow], _ sums: some Sequence<(chosen: Double, rejected: Double)>) -> PairTask {
-            PairTask(rows: rows, reference: Array(sums), objective: objective, sharesPrefixes: settings.sharesPrefixes, isReferenced: settings.needsReference)
+        func task(_ rows: RowList<PairRow>, from first: Int) -> PairTask {
+            let sums = rows.indices.map { (chosen: reference?.sum(first + $0, 0) ?? 0, rejected: reference?.sum(first + $0, 1) ?? 0) }
+            return PairTask(rows, reference: sums, objective: objective, sharesPrefixes: settings.sharesPrefixes, isReferenced: settings.needsReference)
         }
-        return (
-            task(data.rows, sums.prefix(data.rows.count)), data.heldOut.isEmpty ? nil : task(data.heldOut, sums.suffix(data.heldOut.count))
-        )
+        return (task(data.rows, from: 0), data.heldOut.isEmpty ? nil : task(data.heldOut, from: data.rows.count))
+    }
+}
+
+extension StageData {
+    /// Numbers, in order, of the training rows that a run of these settings takes, and of all held-out rows, which come behind them.
+    func neededRows(for training: TrainingSettings) -> [Int] {
+        var order = BatchOrder(rows: rows.count, settings: training)
+        return order.rows(ofSteps: training.totalSteps(rows: rows.count)) + Array(rows.count..<rows.count + heldOut.count)
     }
 }
 
@@ -121,50 +127,59 @@ struct PairedRows: PreferenceRows {
 struct UnpairedRows: PreferenceRows {
     private let settings: PreferenceSettings
     private var data: StageData<UnpairedRow>
-    let comparisons: [String]
+    let comparisons: ComparisonIDs
 
     init(_ settings: PreferenceSettings, _ source: ModelSource, _ context: StageContext) throws {
         self.settings = settings
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
         maxLength = encoder.maxLength
-        let reading = Reading<LabelledCompletion, UnpairedRow>(
-            settings: settings, context: context, read: { try RecordReading.completions($0, settings: training) },
-            records: { pairs in pairs.map { LabelledCompletion($0, chosen: true) } + pairs.map { LabelledCompletion($0, chosen: false) } },
-            origin: { $0.origin.place }
-        ) { completion in
+        func row(_ completion: LabelledCompletion) throws -> RowEncoder.Encoded<UnpairedRow> {
             var encoded = try encoder.encode(completion)
             guard settings.masksFormat, let row = encoded.row else { return encoded }
             encoded.row?.mask = encoder.contentMask(row.completion)
             return checked(encoded) { [scoredTokens($0.completion, $0.mask, after: $0.prompt)] }
         }
-        (data, comparisons) = try reading.stageData()
-        data.describe(
-            stage: PreferenceOptimization.name, source: source, settings: training, template: encoder.templateDescription(training)
-        ) { rows in
-            [
-                .init("prompt", rows.map(\.prompt.count)), .init("desirable", rows.filter(\.isDesirable).map(\.completion.count)),
-                .init("undesirable", rows.filter { !$0.isDesirable }.map(\.completion.count)),
-            ]
-        } sizes: { row in
-            (row.prompt.count + row.completion.count, row.completion.count, row.prompt.count + row.completion.count)
+        func encode(_ rows: inout PreparedRows<UnpairedRow>, _ completions: [LabelledCompletion], into list: Int = 0) throws {
+            try rows.encode(completions, into: list, origin: { $0.origin.place }, row)
         }
-        data.preflight.example = data.rows.first.map { row in
+        (data, comparisons) = try Reading<LabelledRecord, UnpairedRow>(settings: settings, context: context, kind: .labelled) { rows, records in
+            // Of all files: what came with a label, then the chosen sides of pairs, then the rejected ones.
+            try encode(&rows, records.compactMap(\.single))
+            let pairs = records.filter { $0.single == nil }
+            try encode(&rows, pairs.compactMap(\.desirable), into: 1)
+            try encode(&rows, pairs.compactMap(\.undesirable), into: 2)
+        } encodePairs: { rows, pairs in
+            try encode(&rows, pairs.map { LabelledCompletion($0, chosen: true) } + pairs.map { LabelledCompletion($0, chosen: false) })
+        }.stageData()
+        var good = 0
+        try data.describe(
+            stage: PreferenceOptimization.name, source: source, settings: training, template: encoder.templateDescription(training),
+            lengths: [
+                ("prompt", { [$0.prompt.count] }), ("desirable", { $0.isDesirable ? [$0.completion.count] : [] }),
+                ("undesirable", { $0.isDesirable ? [] : [$0.completion.count] }),
+            ],
+            sizes: { ($0.prompt.count + $0.completion.count, $0.completion.count, $0.prompt.count + $0.completion.count) }
+        ) { row in
             (row.isDesirable ? "desirable: " : "undesirable: ")
                 + encoder.marked(row.prompt + row.completion, row.prompt.map { _ in false } + (row.mask ?? row.completion.map { _ in true }))
-        } ?? ""
+        }
+        try data.rows.forEach { _, row in if row.isDesirable { good += 1 } }
+        desirable = good
     }
 
     var preflight: Preflight { data.preflight }
-    var hash: String { PreparedRows.hash(data.rows) }
-    var heldOutHash: String { PreparedRows.hash(data.heldOut) }
+    func hash() throws -> String { try data.rows.hash() }
+    func heldOutHash() throws -> String { try data.heldOut.hash() }
 
     /// As far as settings and the model allow.
     private let maxLength: Int
+    /// Training rows whose completion is desirable.
+    private let desirable: Int
 
     /// KTO's authors: λ_D·n_D/(λ_U·n_U) is to lie in [1, 4/3].
     var advice: String? {
-        let (good, all) = (data.rows.count(where: \.isDesirable), data.rows.count)
+        let (good, all) = (desirable, data.rows.count)
         let ratio = (settings.desirableWeight ?? 1) * Double(good) / ((settings.undesirableWeight ?? 1) * Double(all - good))
         guard !(ratio >= 1 && ratio <= 4.0 / 3) else { return nil }
         return "\(good) of \(all) completions are desirable; with their weights that is \(Float(ratio)) to 1, between 1 and 1.33 is advised: "
@@ -177,11 +192,11 @@ struct UnpairedRows: PreferenceRows {
     }
 
     /// Each row's completion first; then, for KTO, prompts with the completions that their steps mismatch them with, held-out ones last.
-    private func plan(for training: TrainingSettings) -> (needed: Set<Int>, training: [UnpairedTask.Mismatch], heldOut: [UnpairedTask.Mismatch]) {
+    private func plan(for training: TrainingSettings) -> (needed: [Int], training: [UnpairedTask.Mismatch], heldOut: [UnpairedTask.Mismatch]) {
+        let needed = data.neededRows(for: training)
+        guard isAnchoredOnKL else { return (needed, [], []) }
         var order = BatchOrder(rows: data.rows.count, settings: training)
         let steps = training.totalSteps(rows: data.rows.count)
-        let needed = order.rows(ofSteps: steps).union(data.rows.count..<data.rows.count + data.heldOut.count)
-        guard isAnchoredOnKL else { return (needed, [], []) }
         var known: Set<UnpairedTask.Mismatch> = []
         var mismatches: [UnpairedTask.Mismatch] = []
         for step in 0..<steps {
@@ -192,33 +207,32 @@ struct UnpairedRows: PreferenceRows {
         return (needed, mismatches, UnpairedTask.mismatches(of: Array(data.heldOut.indices)))
     }
 
-    func referenceRows(for training: TrainingSettings) -> (rows: [ReferenceRow], needed: Set<Int>) {
+    func referenceRows(for training: TrainingSettings) -> ReferenceRows {
         let plan = plan(for: training)
-        let own = (data.rows + data.heldOut).map { ReferenceRow(prompt: $0.prompt, completions: [$0.completion]) }
-        func rows(_ mismatches: [UnpairedTask.Mismatch], _ rows: [UnpairedRow]) -> [ReferenceRow] {
-            mismatches.map {
-                ReferenceRow(prompt: rows[$0.row].prompt, completions: [UnpairedTask.completion($0, of: rows, maxLength: maxLength).tokens])
+        let (data, all, maxLength) = (data, data.all, maxLength)
+        let (second, third) = (all.count, all.count + plan.training.count)
+        let count = third + plan.heldOut.count
+        return ReferenceRows(needed: plan.needed + Array(second..<count), count: count, completions: 1) { number in
+            if number < second {
+                let row = try all.row(number)
+                return ReferenceRow(prompt: row.prompt, completions: [row.completion], masks: [row.mask])
             }
-        }
-        let mismatched = rows(plan.training, data.rows) + rows(plan.heldOut, data.heldOut)
-        return (own + mismatched, plan.needed.union(own.count..<own.count + mismatched.count))
+            let (mismatch, rows) = number < third ? (plan.training[number - second], data.rows) : (plan.heldOut[number - third], data.heldOut)
+            let held = try rows.holding([mismatch.row, mismatch.other])
+            let (tokens, mask) = UnpairedTask.completion(mismatch, of: held, maxLength: maxLength)
+            return ReferenceRow(prompt: held[mismatch.row].prompt, completions: [tokens], masks: [mask])
+        } sums: { $0.map { $0.reduce(0, +) } }
     }
 
     func tasks(_ reference: ReferenceLogProbs?) -> (training: any TrainingTask, evaluation: (any TrainingTask)?) {
         guard let objective = settings.unpairedObjective() else { preconditionFailure("\(settings.loss) is not of single completions") }
         let count = data.rows.count + data.heldOut.count
-        func sum(_ row: Int, _ mask: [Bool]?) -> Double {
-            guard let reference, reference.needed.contains(row) else { return .nan }
-            return reference.logProbs(row, 0, mask: mask).reduce(0, +)
-        }
         let plan = plan(for: settings.training)
-        func task(_ rows: [UnpairedRow], from first: Int, _ mismatches: [UnpairedTask.Mismatch], from second: Int) -> UnpairedTask {
-            let sums = rows.enumerated().map { sum(first + $0, $1.mask) }
-            var table: [UnpairedTask.Mismatch: Double] = [:]
-            for (i, mismatch) in mismatches.enumerated() {
-                table[mismatch] = sum(second + i, UnpairedTask.completion(mismatch, of: rows, maxLength: maxLength).mask)
-            }
-            return UnpairedTask(rows: rows, objective: objective, reference: sums, mismatched: table, maxLength: maxLength)
+        func task(_ rows: RowList<UnpairedRow>, from first: Int, _ mismatches: [UnpairedTask.Mismatch], from second: Int) -> UnpairedTask {
+            let sums = rows.indices.map { reference?.sum(first + $0) ?? .nan }
+            let table = mismatches.enumerated().map { ($1, reference?.sum(second + $0) ?? .nan) }
+            return UnpairedTask(
+                rows, objective: objective, reference: sums, mismatched: Dictionary(uniqueKeysWithValues: table), maxLength: maxLength)
         }
         var evaluation = task(data.heldOut, from: data.rows.count, plan.heldOut, from: count + plan.training.count)
         evaluation.movesAnchor = false

@@ -46,14 +46,14 @@ public struct RewardModelling: Stage {
         let run = try StageRun(
             stage: Self.name, settings: settings, training: training, context: context, source: source,
             inputs: [
-                ("model", .string(modelHash)), ("data", .string(PreparedRows.hash(data.rows))), ("held-out", .string(PreparedRows.hash(data.heldOut))),
+                ("model", .string(modelHash)), ("data", .string(try data.rows.hash())), ("held-out", .string(try data.heldOut.hash())),
             ] + head,
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]], comparisons: comparisons)
         if let outcome = run.outcome { return outcome }
         let policy = try run.loadPolicy()
         let outcome = try run.train(try task(data.rows), evaluation: data.heldOut.isEmpty ? nil : try task(data.heldOut), policy: policy)
         if let model = outcome.modelPath {
-            let sample = Array((data.heldOut + data.rows).prefix(8))
+            let sample = try RowList((data.heldOut + data.rows).prefix(8))
             try SavedScores(policy: policy, source: source, isRounded: training.saveType != .f32, context: context, settings: training)
                 .check(model, batch: task(sample).batch(Array(sample.indices)))
         }
@@ -63,10 +63,13 @@ public struct RewardModelling: Stage {
     // MARK: Data
 
     /// The rows that it would train on.
-    func rows(in context: StageContext) throws -> [RewardRow] { try prepare(try context.model(settings.training), context).data.rows }
+    func rows(in context: StageContext) throws -> [RewardRow] {
+        let rows = try prepare(try context.model(settings.training), context).data.rows
+        return try rows.prefix(rows.count)
+    }
 
     /// - Returns: Rows, and the ids of the store's comparisons they were made of.
-    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> (data: StageData<RewardRow>, comparisons: [String]) {
+    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> (data: StageData<RewardRow>, comparisons: ComparisonIDs) {
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
         let isPairwise = [BradleyTerry.name, PlackettLuce.name].contains(settings.loss)
@@ -84,49 +87,53 @@ public struct RewardModelling: Stage {
             }
             return encoded
         }
+        func take(_ rows: inout PreparedRows<RewardRow>, _ examples: [RewardExample]) throws { try rows.encode(examples, origin: { $0.origin.place }, encode) }
+        let empty = PreparedRows<RewardRow>(in: context, scratch: context.scratch(), settings: training)
         func rows(_ files: [String]) throws -> PreparedRows<RewardRow> {
-            let read = try Records.rewards(
-                files.map(RecordFile.parse), columns: training.columnNames(), onBadRow: training.readerPolicy, seed: UInt64(training.seed))
-            var prepared = PreparedRows<RewardRow>(preflight: Preflight(read.report))
-            try prepared.encode(
-                read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }, encode)
+            var prepared = empty
+            try prepared.read(.rewards, files, settings: training, take)
             return prepared
         }
         let stored = settings.pairs.isEmpty
-            ? try StoredPairs(
-                in: context, split: settings.split, settings: training, records: { $0 }, origin: { $0.origin.place }, encode: { try encode(RewardExample($0)) }) : nil
+            ? try StoredPairs(in: context, split: settings.split, into: empty) { try take(&$0, $1.map { RewardExample($0) }) } : nil
         var data = try StageData(stored?.prepared ?? rows(settings.pairs), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
-        data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
-            [.init("prompt", rows.map(\.prompt.count)), .init("completion", rows.flatMap { $0.completions.map(\.count) })]
-        } sizes: { row in
-            let prompts = settings.sharesPrefixes ? 1 : row.completions.count
-            return (prompts * row.prompt.count + row.completions.joined().count, 0, row.plainTokens)
-        }
-        data.preflight.identicalPairs = data.rows.count { Set($0.completions).count < $0.completions.count }
-        data.preflight.notes = notes(data.rows, source)
-        data.preflight.example = data.rows.first.map { row in
+        try data.describe(
+            stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training),
+            lengths: [("prompt", { [$0.prompt.count] }), ("completion", { $0.completions.map(\.count) })],
+            sizes: { row in
+                let prompts = settings.sharesPrefixes ? 1 : row.completions.count
+                return (prompts * row.prompt.count + row.completions.joined().count, 0, row.plainTokens)
+            }, isIdentical: { Set($0.completions).count < $0.completions.count }
+        ) { row in
             zip(row.completions, row.points).map { completion, points in
                 let read = Set(points)
                 return encoder.marked(row.prompt + completion, row.prompt.map { _ in false } + completion.indices.map(read.contains))
             }.joined(separator: "\n")
-        } ?? ""
-        return (data, stored?.ids ?? [])
+        }
+        data.preflight.notes = try notes(data.rows, source)
+        return (data, stored?.ids ?? ComparisonIDs())
     }
 
     /// What was made of the rows' ends and labels, in words.
-    private func notes(_ rows: [RewardRow], _ source: ModelSource) -> [String] {
+    private func notes(_ rows: RowList<RewardRow>, _ source: ModelSource) throws -> [String] {
         var ends: [Int32: Int] = [:]
-        for completion in rows.flatMap(\.completions) { ends[completion.last ?? 0, default: 0] += 1 }
+        var (hasSteps, margins, soft, graded) = (false, 0, 0, 0)
+        try rows.forEach { _, row in
+            for completion in row.completions { ends[completion.last ?? 0, default: 0] += 1 }
+            if case .steps = row.label { hasSteps = true }
+            if case let .preference(margin, probability) = row.label {
+                if margin != 0 { margins += 1 }
+                if probability != 1 { soft += 1 }
+            }
+            if !row.grades.isEmpty { graded += 1 }
+        }
         let shown = ends.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(3).map { token, count in
             "\(source.tokenizer.map { JSON.string($0.decode([token])).text() } ?? "\(token)") (\(count))"
         }
-        let where_ = rows.contains { if case .steps = $0.label { true } else { false } } ? "at the last token of each step" : "at the last token of each completion"
+        let where_ = hasSteps ? "at the last token of each step" : "at the last token of each completion"
         var notes = [
             "the score is read \(where_), which is \(shown.joined(separator: ", ")); raw text gets an end-of-sequence token, templates and token ids nothing"
         ]
-        let margins = rows.count { if case let .preference(margin, _) = $0.label { margin != 0 } else { false } }
-        let soft = rows.count { if case let .preference(_, probability) = $0.label { probability != 1 } else { false } }
-        let graded = rows.count { !$0.grades.isEmpty }
         if margins > 0 { notes.append("\(margins) rows have a margin") }
         if soft > 0 { notes.append("\(soft) rows have a soft label") }
         if graded > 0 { notes.append("\(graded) rows have gradings" + (settings.gradeWeight > 0 ? "" : ", unused without --grade-weight")) }
@@ -136,10 +143,10 @@ public struct RewardModelling: Stage {
     // MARK: Model and task
 
     /// Attributes that the rows score; one for every other label.
-    private func outputs(_ rows: [RewardRow]) throws -> Int {
+    private func outputs(_ rows: RowList<RewardRow>) throws -> Int {
         var outputs = 1
-        for (index, row) in rows.enumerated() {
-            guard case let .scores(scores) = row.label else { continue }
+        try rows.forEach { index, row in
+            guard case let .scores(scores) = row.label else { return }
             for attributes in scores {
                 if index == 0 { outputs = attributes.count }
                 guard attributes.count == outputs else {
@@ -156,15 +163,17 @@ public struct RewardModelling: Stage {
 
     private func scoring(_ source: ModelSource, _ data: StageData<RewardRow>) throws -> ModelSource {
         guard let scoring = source.scoring else { throw ModelError.noScoreHead(architecture: source.path) }
+        var finalTokens: Set<Int32> = []
+        try data.rows.forEach { _, row in finalTokens.formUnion(row.completions.compactMap(\.last)) }
         return try scoring(ScoreHead(
-            outputs: try outputs(data.rows + data.heldOut), gradingOutputs: gradingOutputs, file: settings.head, start: settings.headStart,
-            seed: UInt64(settings.training.seed), finalTokens: Set(data.rows.flatMap { $0.completions.compactMap(\.last) })))
+            outputs: try outputs(data.all), gradingOutputs: gradingOutputs, file: settings.head, start: settings.headStart,
+            seed: UInt64(settings.training.seed), finalTokens: finalTokens))
     }
 
-    private func task(_ rows: [RewardRow]) throws -> RewardTask {
+    private func task(_ rows: RowList<RewardRow>) throws -> RewardTask {
         guard let objective = Self.objectives.first(where: { $0.name == settings.loss })?.make(settings) else {
             preconditionFailure("the loss \(settings.loss) was accepted")
         }
-        return RewardTask(rows: rows, objective: objective, outputs: try outputs(rows) + gradingOutputs, sharesPrefixes: settings.sharesPrefixes)
+        return RewardTask(rows, objective: objective, outputs: try outputs(rows) + gradingOutputs, sharesPrefixes: settings.sharesPrefixes)
     }
 }

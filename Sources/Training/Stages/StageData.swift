@@ -1,53 +1,83 @@
+import Foundation
 import Models
 import PreferenceData
 
 /// A stage's rows, those held out, and what to say of them.
 struct StageData<Row: TokenRow> {
-    var rows: [Row]
-    var heldOut: [Row]
+    var rows: RowList<Row>
+    var heldOut: RowList<Row>
     var preflight: Preflight
 
     /// - Parameter held: Rows of `--eval-data`; nil takes `--eval-split` of the training rows.
     /// - Throws: `TrainingError.noRows`.
-    init(_ prepared: PreparedRows<Row>, held: PreparedRows<Row>?, settings: TrainingSettings) throws(TrainingError) {
+    init(_ prepared: PreparedRows<Row>, held: PreparedRows<Row>?, settings: TrainingSettings) throws {
         var prepared = prepared
-        heldOut = held?.rows ?? prepared.holdOut(settings.evalSplit, seed: settings.seed)
+        heldOut = try held?.rows ?? prepared.holdOut(settings.evalSplit, seed: settings.seed)
         rows = prepared.rows
         preflight = prepared.preflight
-        if let held {
-            preflight.badRows += held.preflight.badRows
-            preflight.badRowCount += held.preflight.badRowCount
-            preflight.dropped += held.preflight.dropped
-            preflight.truncated += held.preflight.truncated
-            preflight.boundaryMerges += held.preflight.boundaryMerges
-        }
+        if let held { preflight.add(held.preflight) }
         guard !rows.isEmpty else {
-            throw .noRows(dropped: preflight.dropped.count, reason: preflight.dropped.first.map { "\($0.origin): \($0.reason)" } ?? "the files have none")
+            throw TrainingError.noRows(
+                dropped: preflight.droppedCount, reason: preflight.dropped.first.map { "\($0.origin): \($0.reason)" } ?? "the files have none")
         }
-        if let held, held.rows.isEmpty { throw .noRows(dropped: held.preflight.dropped.count, reason: "--eval-data has none to evaluate on") }
+        if let held, held.rows.isEmpty { throw TrainingError.noRows(dropped: held.preflight.droppedCount, reason: "--eval-data has none to evaluate on") }
     }
 
+    /// The training rows, and behind them those held out.
+    var all: RowList<Row> { rows + heldOut }
+
     /// Fills the preflight.
-    /// - Parameter sizes: Of a row: tokens in the batch, log-probs, tokens of a plain implementation.
+    /// - Parameters:
+    ///   - lengths: Names of a row's parts, and what reads their tokens' counts off it: a row may have several of a part.
+    ///   - sizes: Of a row: tokens in the batch, log-probs, tokens of a plain implementation.
+    ///   - isIdentical: Whether it teaches nothing, its completions being the same.
     mutating func describe(
-        stage: String, source: ModelSource, settings: TrainingSettings, template: String, lengths: ([Row]) -> [Preflight.Lengths],
-        sizes: (Row) -> (tokens: Int, scored: Int, plain: Int)
-    ) {
+        stage: String, source: ModelSource, settings: TrainingSettings, template: String, lengths: [(name: String, counts: (Row) -> [Int])],
+        sizes: (Row) -> (tokens: Int, scored: Int, plain: Int), isIdentical: (Row) -> Bool = { _ in false }, example: (Row) -> String
+    ) throws {
         preflight.stage = stage
         preflight.rows = rows.count
         preflight.evalRows = heldOut.count
-        preflight.heldOutPrompts = heldOut.prefix(8).map(\.splitKey)
+        preflight.heldOutPrompts = try heldOut.prefix(8).map(\.splitKey)
         preflight.template = template
-        preflight.lengths = lengths(rows)
         preflight.stepsPerEpoch = settings.stepsPerEpoch(rows: rows.count)
         preflight.steps = settings.totalSteps(rows: rows.count)
-        let all = rows.map(sizes)
-        preflight.tokensPerEpoch = all.reduce(0) { $0 + $1.plain }
-        // The micro-step that would hold the longest rows: no order of rows needs more.
-        let largest = (all + heldOut.map(sizes)).sorted { $0.tokens > $1.tokens }.prefix(settings.batchSize)
-        preflight.memoryEstimate = source.memoryEstimate(
-            largest.reduce(0) { $0 + $1.tokens }, largest.reduce(0) { $0 + $1.scored })
+        var counts = lengths.map { _ in [Int32]() }
+        var largest = LargestRows(settings.batchSize)
+        try rows.forEach { _, row in
+            for (part, length) in lengths.enumerated() { counts[part] += length.counts(row).map { Int32(clamping: $0) } }
+            let size = sizes(row)
+            preflight.tokensPerEpoch += size.plain
+            largest.add(size.tokens, size.scored)
+            if isIdentical(row) { preflight.identicalPairs += 1 }
+        }
+        try heldOut.forEach { _, row in
+            let size = sizes(row)
+            largest.add(size.tokens, size.scored)
+        }
+        preflight.lengths = zip(lengths, counts).map { Preflight.Lengths($0.name, $1) }
+        preflight.memoryEstimate = source.memoryEstimate(largest.tokens, largest.scored)
+        preflight.example = try example(rows.row(0))
+        (preflight.rowsOnDisk, preflight.rowsInMemory) = (rows.fileBytes, all.memory)
     }
+}
+
+/// The micro-step that would hold the longest rows: no order of rows needs more.
+private struct LargestRows {
+    private let count: Int
+    private var sizes: [(tokens: Int, scored: Int)] = []
+
+    init(_ count: Int) { self.count = count }
+
+    mutating func add(_ tokens: Int, _ scored: Int) {
+        // The longest first; of equals the earlier one.
+        guard sizes.count < count || tokens > sizes[count - 1].tokens else { return }
+        sizes.insert((tokens, scored), at: sizes.firstIndex { $0.tokens < tokens } ?? sizes.count)
+        if sizes.count > count { sizes.removeLast() }
+    }
+
+    var tokens: Int { sizes.reduce(0) { $0 + $1.tokens } }
+    var scored: Int { sizes.reduce(0) { $0 + $1.scored } }
 }
 
 extension Preflight {
@@ -55,7 +85,8 @@ extension Preflight {
     func measured(_ task: any TrainingTask, source: ModelSource, settings: TrainingSettings) throws -> Preflight {
         let policy = try source.load(true)
         var order = BatchOrder(rows: task.rowCount, settings: settings)
-        let batch = task.batch(order.microBatches(of: 0)[0])
+        let rows = order.microBatches(of: 0)[0]
+        let batch = try task.holding(rows).batch(rows)
         var seconds = 0.0
         // The first pass touches fresh memory; the second is what training is like.
         for _ in 0..<2 {
@@ -80,6 +111,9 @@ extension StageContext {
         guard let path = settings.model ?? defaultModel else { throw TrainingError.missingModel }
         return try openModel(path, settings)
     }
+
+    /// Where a stage's token rows go.
+    func scratch() -> ScratchFile { ScratchFile(near: (runPath as NSString).deletingLastPathComponent, memoryLimit: rowMemory) }
 }
 
 extension RowOrigin {

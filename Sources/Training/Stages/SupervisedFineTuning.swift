@@ -13,7 +13,7 @@ public struct SupervisedFineTuning: Stage {
         try settings.validate()
         let source = try context.model(settings.training)
         let data = try prepare(source, context)
-        return try data.preflight.measured(SupervisedTask(rows: data.rows), source: source, settings: settings.training)
+        return try data.preflight.measured(SupervisedTask(data.rows), source: source, settings: settings.training)
     }
 
     public func run(in context: StageContext) async throws -> StageOutcome {
@@ -27,14 +27,14 @@ public struct SupervisedFineTuning: Stage {
         let run = try StageRun(
             stage: Self.name, settings: settings, training: training, context: context, source: source,
             inputs: [
-                ("model", .string(modelHash)), ("data", .string(PreparedRows.hash(data.rows))),
-                ("held-out", .string(PreparedRows.hash(data.heldOut))),
+                ("model", .string(modelHash)), ("data", .string(try data.rows.hash())),
+                ("held-out", .string(try data.heldOut.hash())),
             ],
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
         )
         if let outcome = run.outcome { return outcome }
         return try run.train(
-            SupervisedTask(rows: data.rows), evaluation: data.heldOut.isEmpty ? nil : SupervisedTask(rows: data.heldOut),
+            SupervisedTask(data.rows), evaluation: data.heldOut.isEmpty ? nil : SupervisedTask(data.heldOut),
             policy: run.loadPolicy())
     }
 
@@ -42,19 +42,19 @@ public struct SupervisedFineTuning: Stage {
     func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<SupervisedRow> {
         let training = settings.training
         let encoder = try RowEncoder(source, settings: training)
+        let scratch = context.scratch()
         func rows(_ files: [String]) throws -> PreparedRows<SupervisedRow> {
-            let read = try RecordReading.examples(files, settings: training)
-            var prepared = PreparedRows<SupervisedRow>(preflight: read.preflight)
-            try prepared.encode(read.rows, skipsBadRows: training.onBadRow == .skip, on: context.compute, origin: { $0.origin.place }) {
-                try encoder.encode($0)
+            var prepared = PreparedRows<SupervisedRow>(in: context, scratch: scratch, settings: training)
+            try prepared.read(.supervised, files, settings: training) { rows, examples in
+                try rows.encode(examples, origin: { $0.origin.place }) { try encoder.encode($0) }
             }
             return prepared
         }
         var data = try StageData(rows(settings.data), held: training.evalData.isEmpty ? nil : rows(training.evalData), settings: training)
-        data.describe(stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training)) { rows in
-            [.init("tokens", rows.map(\.tokens.count)), .init("loss tokens", rows.map(\.lossTokens))]
-        } sizes: { ($0.tokens.count, $0.lossTokens, $0.tokens.count) }
-        data.preflight.example = data.rows.first.map { encoder.marked($0.tokens, $0.mask) } ?? ""
+        try data.describe(
+            stage: Self.name, source: source, settings: training, template: encoder.templateDescription(training),
+            lengths: [("tokens", { [$0.tokens.count] }), ("loss tokens", { [$0.lossTokens] })],
+            sizes: { ($0.tokens.count, $0.lossTokens, $0.tokens.count) }, example: { encoder.marked($0.tokens, $0.mask) })
         return data
     }
 }

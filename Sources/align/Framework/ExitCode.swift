@@ -46,7 +46,7 @@ extension RunError: ExitCoded {
         case .exists, .changedSettings: .usage
         case .busy: .failed
         case .damaged: .data
-        case .io: .io
+        case .lostRows, .damagedRow, .io: .io
         }
     }
 }

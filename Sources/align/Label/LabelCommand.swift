@@ -102,6 +102,8 @@ struct LabelCommand: Command {
         let interface = LabelInterface(session, guidelines: guide)
 
         let isScreen = !isPlain && LabelTerminal.isUsable
+        // Others need not wait for what nobody has on the screen any more; should this fail, it expires.
+        defer { try? store.release(session: settings.session) }
         let (ended, isInterrupted) = try isScreen ? LabelTerminal(sitting).run(interface) : (LabelLines(sitting).run(interface), false)
         let summary = LabelSummary(ended.session, sitting)
         try Output.write(isJSON ? summary.json.text(pretty: true) + "\n" : summary.text)

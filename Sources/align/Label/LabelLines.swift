@@ -4,6 +4,8 @@ import PreferenceData
 /// Labelling without a screen: the item as text on standard error, an answer a line on standard input.
 struct LabelLines {
     let sitting: LabelSitting
+    /// Whether somebody types the answers: a script's rate says nothing.
+    private let isPerson = isatty(STDIN_FILENO) == 1
 
     init(_ sitting: LabelSitting) { self.sitting = sitting }
 
@@ -60,7 +62,7 @@ struct LabelLines {
     private func show(_ interface: LabelInterface, _ candidates: Candidates?) {
         guard let candidates else { return }
         let session = interface.session
-        var text = "\nitem \(session.position + 1) of \(session.entries.count), \(sitting.progress(session).text)\n"
+        var text = "\nitem \(session.position + 1) of \(session.entries.count), \(isPerson ? sitting.progress(session).text : sitting.progress(session).counts)\n"
         if candidates.prompt.content.kind != .none { text += "\nPROMPT\n" + harmless(LabelScreen.words(candidates.prompt.content)) + "\n" }
         for (number, _) in session.shown.enumerated() {
             let name = session.shown.count == 2 ? (number == 0 ? "1, LEFT" : "2, RIGHT") : "\(number + 1)"

@@ -14,21 +14,19 @@ final class LabelSitting {
 
     init(store: PreferenceStore, overlap: Int) { (self.store, self.overlap) = (store, overlap) }
 
-    /// Prompt and completions of the item on the screen; nil when all are done. Items that others have finished meanwhile are passed over.
+    /// Prompt and completions of the item on the screen, which is then kept for this sitting; nil when all are done. Items that others have
+    /// finished meanwhile, or have on their screens, are passed over.
     func candidates(_ interface: inout LabelInterface) throws -> Candidates? {
+        let settings = interface.session.settings
         while let entry = interface.session.entry {
-            if entry.gold == nil, interface.session.own[entry.item.id] == nil, try isOvertaken(entry.item, interface.session.settings.annotator) {
+            let isOpen = entry.gold == nil && interface.session.own[entry.item.id] == nil
+            if isOpen, try !store.reserve(entry.item, by: settings.annotator, session: settings.session, votesWanted: overlap) {
                 interface.overtake()
                 continue
             }
             return try store.candidates(of: entry.item)
         }
         return nil
-    }
-
-    private func isOvertaken(_ item: LabelItem, _ annotator: String) throws -> Bool {
-        let judges = Set(try store.standingVotes(on: item.id).filter { $0.outcome != .skip }.map(\.annotator))
-        return judges.subtracting([annotator]).count >= overlap
     }
 
     /// On return the vote is on the disk, and the interface has gone on.

@@ -26,8 +26,8 @@ struct PreflightText {
     private var losses: String {
         var parts: [String] = []
         if preflight.truncated > 0 { parts.append("\(preflight.truncated) truncated to --max-length") }
-        if !preflight.dropped.isEmpty { parts.append("\(preflight.dropped.count) dropped") }
-        if !preflight.badRows.isEmpty { parts.append("\(preflight.badRows.count) bad rows skipped") }
+        if preflight.droppedCount > 0 { parts.append("\(preflight.droppedCount) dropped") }
+        if preflight.badRowCount > 0 { parts.append("\(preflight.badRowCount) bad rows skipped") }
         if preflight.boundaryMerges > 0 { parts.append("\(preflight.boundaryMerges) with a token across prompt and completion") }
         let rows = (preflight.badRows + preflight.dropped).prefix(Self.listed).map { "  \($0.origin): \($0.reason)" }
         return parts.isEmpty ? "" : (["rows: " + parts.joined(separator: ", ")] + rows).joined(separator: "\n")
@@ -42,6 +42,7 @@ struct PreflightText {
         lines += ["", "first row, what the loss counts between ⟦ and ⟧:", preflight.example, ""]
         lines.append("\(preflight.stepsPerEpoch) steps an epoch, \(preflight.steps) in all")
         if let memory = preflight.memoryEstimate { lines.append("memory: about \(byteCount(memory))") }
+        lines.append("rows: \(byteCount(preflight.rowsInMemory)) of memory" + (preflight.rowsOnDisk > 0 ? ", \(byteCount(preflight.rowsOnDisk)) of tokens in a scratch file beside the run" : ""))
         if let seconds = preflight.timeEstimate { lines.append("time: about \(duration(seconds)), measured on one micro-step") }
         lines.append("nothing was trained (--dry-run)")
         return lines.joined(separator: "\n") + "\n"
@@ -58,7 +59,8 @@ struct PreflightText {
                 (length.name, ["min": .integer(length.minimum), "median": .integer(length.median), "max": .integer(length.maximum), "total": .integer(length.total)])
             })),
             "example": .string(preflight.example), "steps_per_epoch": .integer(preflight.stepsPerEpoch), "steps": .integer(preflight.steps),
-            "tokens_per_epoch": .integer(preflight.tokensPerEpoch), "memory_bytes": preflight.memoryEstimate.map { .integer($0) } ?? .null,
+            "tokens_per_epoch": .integer(preflight.tokensPerEpoch), "rows_memory_bytes": .integer(preflight.rowsInMemory), "rows_disk_bytes": .integer(preflight.rowsOnDisk),
+            "memory_bytes": preflight.memoryEstimate.map { .integer($0) } ?? .null,
             "seconds": preflight.timeEstimate.map { .number($0) } ?? .null,
         ]
     }

@@ -5,13 +5,15 @@ import Tensors
 /// `align reject`.
 public struct RejectionSamplingSettings: OnlineStageSettings {
     public enum Selection: String, CaseIterable, Sendable, Codable {
-        /// The best completions of each prompt (RAFT, Llama 2), or draws from π·e^(r/β) (RSO).
-        case best, rso
+        /// The best completions of each prompt (Llama 2), the best of the whole step (RAFT), or draws from π·e^(r/β) (RSO).
+        case best, batch, rso
     }
 
     public var selection = Selection.best
     public var keeps = 1
     public var acceptanceTemperature = 0.5
+    /// Completions of earlier rounds compete with new ones of the same prompt.
+    public var keepsEarlier = false
     public var online: OnlineSettings = {
         var settings = OnlineSettings()
         (settings.samples, settings.beta) = (8, 0)
@@ -21,10 +23,12 @@ public struct RejectionSamplingSettings: OnlineStageSettings {
     public init() {}
 
     public static let fields: [SettingField<RejectionSamplingSettings>] = [
-        .choice("select", \.selection, group: "Objective", help: "which completions are kept: each prompt's best, or draws in proportion to e^(reward/T)"),
+        .choice("select", \.selection, group: "Objective", help: "which completions are kept: each prompt's best, as many of the step's best wherever they are, or draws in proportion to e^(reward/T)"),
         .integer("keep", \.keeps, in: 1...4096, group: "Objective", aliases: ["top_n_rollouts"], help: "completions kept of each prompt"),
         .number("accept-temperature", \.acceptanceTemperature, expected: "a number above 0", where: { $0 > 0 }, group: "Objective",
             help: "T of rso, in units of the reward: small keeps only the best"),
+        .flag("keep-earlier", \.keepsEarlier, group: "Objective",
+            help: "what was kept of a prompt competes with its new completions when an epoch comes back to it, so that only better ones replace it"),
     ] + sharedFields
 
     public func validate() throws(SettingError) {
@@ -35,22 +39,28 @@ public struct RejectionSamplingSettings: OnlineStageSettings {
 
 /// Rejection sampling: keep what scores best among n completions of each prompt, and imitate it.
 ///
-/// Sources: Dong et al. 2023 (RAFT), Touvron et al. 2023 (Llama 2, §3.2.3); rso: Liu et al. 2023, algorithm 1.
+/// A step is a round: it samples `batch-size` × `gradient-accumulation-steps` prompts and imitates what it kept in `inner-epochs` passes of
+/// `mini-batches` updates.
+///
+/// Sources: Dong et al. 2023 (RAFT, algorithm 1: `batch`), Touvron et al. 2023 (Llama 2, §3.2.3: `best`, with the best of all rounds); rso: Liu et al. 2023, algorithm 1.
 public struct RejectionSamplingMethod: OnlineMethod {
     public static let name = "reject"
     public static let summary = "sample many completions, keep the best, and fine-tune on them"
     private let settings: RejectionSamplingSettings
     public init(_ settings: RejectionSamplingSettings) { self.settings = settings }
 
+    public var poolsSamples: Bool { settings.keepsEarlier }
+
     public func weigh(_ experience: Experience) -> Weighing {
         let scores = experience.samples.map(\.score)
-        let kept = experience.groups.flatMap { group in
+        /// Ties go to the earlier sample.
+        func best(_ samples: [Int], _ count: Int) -> [Int] { Array(samples.sorted { (scores[$0], $1) > (scores[$1], $0) }.prefix(count)).sorted() }
+        let kept =
             switch settings.selection {
-            // Ties go to the earlier sample.
-            case .best: Array(group.sorted { (scores[$0], $1) > (scores[$1], $0) }.prefix(settings.keeps)).sorted()
-            case .rso: accepted(group, scores, experience)
+            case .best: experience.groups.flatMap { best($0, settings.keeps) }
+            case .batch: best(Array(scores.indices), settings.keeps * experience.prompts.count)
+            case .rso: experience.groups.flatMap { accepted($0, scores, experience) }
             }
-        }
         var weighing = Weighing(experience, advantages: scores.map { _ in 1 }, trained: kept)
         weighing.pairs = pairs(experience, kept: Set(kept))
         weighing.metrics.record("reward/kept", sum: kept.reduce(0) { $0 + scores[$1] }, count: Double(kept.count))
