@@ -33,7 +33,7 @@ extension OnlineLoop {
         return true
     }
 
-    /// What is learned from there on is the reward's faults.
+    /// Counts evaluations at which the reward rose while the held-out one fell (`RewardWatch`): what is learned there is the reward's faults.
     private mutating func watch(_ before: [String: Double]) {
         guard let then = Self.reading(before), let now = Self.reading(state.last) else { return }
         state.memory["watch"] = Double(RewardWatch.count(after: Int(state.memory["watch"] ?? 0), from: then, to: now))
