@@ -22,8 +22,8 @@ let package = Package(
         ),
         .target(name: "Training", dependencies: ["Models", "Tokenizers", "PreferenceData", "Serialization", "Tensors", "Checkpoints"]),
         .target(
-            name: "Evaluations", dependencies: ["Models", "Tokenizers", "Serialization"], path: "Evaluations",
-            exclude: ["RESULTS.md"]
+            name: "Evaluations", dependencies: ["Models", "Tokenizers", "PreferenceData", "Serialization", "Tensors"], path: "Evaluations",
+            exclude: ["RESULTS.md", "studies"]
         ),
         .executableTarget(
             name: "align",
@@ -39,10 +39,10 @@ let package = Package(
         .testTarget(name: "ModelsTests", dependencies: ["Models", "Checkpoints", "Tensors", "Tokenizers", "Serialization"]),
         .testTarget(name: "PreferenceDataTests", dependencies: ["PreferenceData", "Serialization"]),
         .testTarget(name: "TrainingTests", dependencies: ["Training", "Models", "Tensors", "PreferenceData", "Serialization", "Checkpoints", "Tokenizers"]),
-        .testTarget(name: "EvaluationsTests", dependencies: ["Evaluations", "Serialization"]),
+        .testTarget(name: "EvaluationsTests", dependencies: ["Evaluations", "Models", "Serialization"]),
         .testTarget(
             name: "AlignTests",
-            dependencies: ["align", "CAlign", "Serialization", "Checkpoints", "Tensors", "Models", "Training", "PreferenceData"]),
+            dependencies: ["align", "CAlign", "Serialization", "Checkpoints", "Tensors", "Models", "Training", "PreferenceData", "Evaluations"]),
     ],
     cLanguageStandard: .gnu2x
 )

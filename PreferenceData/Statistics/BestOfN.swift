@@ -16,12 +16,18 @@ public enum BestOfN {
 
     /// E[max of n] = Σ_i r_(i)·C(i − 1, n − 1)/C(N, n) from N ≥ n samples in order: unbiased.
     public static func expectedMaximum(_ rewards: [Double], of n: Int) throws(StatisticsError) -> Double {
-        guard n >= 1, n <= rewards.count else { throw .outOfRange(what: "n", found: Double(n), expected: "1 to the \(rewards.count) samples") }
-        let sorted = rewards.sorted(), N = sorted.count
+        try expectedChoice(rewards.sorted(), of: n)
+    }
+
+    /// E[value of the best-ranked of n] = Σ_i v_i·C(i − 1, n − 1)/C(N, n), from N ≥ n samples: unbiased.
+    /// - Parameter values: In the order of what chooses, its favourite last; of ties, whichever comes last is chosen.
+    public static func expectedChoice(_ values: [Double], of n: Int) throws(StatisticsError) -> Double {
+        guard n >= 1, n <= values.count else { throw .outOfRange(what: "n", found: Double(n), expected: "1 to the \(values.count) samples") }
+        let N = values.count
         // C(i−1, n−1)/C(N, n) downwards from i = N, where it is n/N.
         var (weight, sum) = (Double(n) / Double(N), 0.0)
         for i in stride(from: N, through: n, by: -1) {
-            sum += sorted[i - 1] * weight
+            sum += values[i - 1] * weight
             if i > n { weight *= Double(i - n) / Double(i - 1) }
         }
         return sum

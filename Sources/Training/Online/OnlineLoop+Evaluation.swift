@@ -33,18 +33,15 @@ extension OnlineLoop {
         return true
     }
 
-    /// Counts evaluations in a row at which the reward rose while the held-out one fell: what is learned is then the reward's faults.
+    /// Counts evaluations at which the reward rose while the held-out one fell (`RewardWatch`): what is learned there is the reward's faults.
     private mutating func watch(_ before: [String: Double]) {
-        guard let (rose, fell) = Self.movement(from: before, to: state.last) else { return }
-        state.memory["watch"] = rose && fell ? (state.memory["watch"] ?? 0) + 1 : 0
+        guard let then = Self.reading(before), let now = Self.reading(state.last) else { return }
+        state.memory["watch"] = Double(RewardWatch.count(after: Int(state.memory["watch"] ?? 0), from: then, to: now))
     }
 
-    /// Whether the reward rose and whether the held-out one fell; nil where one of them is unknown.
-    static func movement(from before: [String: Double], to now: [String: Double]) -> (rose: Bool, fell: Bool)? {
-        guard let proxy = now["eval_reward"], let gold = now["eval_heldout_reward"], let oldProxy = before["eval_reward"],
-            let oldGold = before["eval_heldout_reward"]
-        else { return nil }
-        return (proxy > oldProxy, gold < oldGold)
+    /// nil where one of the rewards is unknown.
+    private static func reading(_ metrics: [String: Double]) -> RewardWatch.Reading? {
+        metrics["eval_reward"].flatMap { reward in metrics["eval_heldout_reward"].map { RewardWatch.Reading(reward: reward, heldOut: $0) } }
     }
 
     var watchStops: Bool { online.watchPatience > 0 && Int(state.memory["watch"] ?? 0) >= online.watchPatience }

@@ -14,6 +14,8 @@ public struct OnlineSettings: Codable, Sendable, Equatable {
     public var minNewTokens = 0
     /// β: weight of the KL to the reference.
     public var beta = 0.05
+    /// Whether the KL to the reference is measured where β is 0.
+    public var tracksKL = false
     /// Nats a completion that the adaptive controller steers to; 0: β stays.
     public var targetKL = 0.0
     public var horizon = 10_000
@@ -59,6 +61,7 @@ public struct OnlineSettings: Codable, Sendable, Equatable {
             help: "frozen reference; the model itself, before training, if absent"),
         .number("beta", \.beta, expected: "a number of at least 0", where: { $0 >= 0 }, group: "Objective", aliases: ["kl_coef", "init_kl_coef"],
             help: "weight of the KL to the reference; 0 needs no reference"),
+        .flag("track-kl", \.tracksKL, group: "Objective", help: "measure the KL to the reference with a beta of 0 too"),
         .number("kl-target", \.targetKL, expected: "a number of at least 0", where: { $0 >= 0 }, group: "Objective",
             help: "nats a completion that beta is steered to; 0 leaves beta as it is"),
         .integer("kl-horizon", \.horizon, in: 1...1_000_000_000, group: "Objective", help: "samples over which beta is steered"),

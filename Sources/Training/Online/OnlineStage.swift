@@ -39,7 +39,7 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let reward = try openReward(spec)
         let heldOutReward = try online.heldOutReward.map(openReward)
         let method = Method(settings)
-        let wantsReference = online.beta > 0 || method.needsReference
+        let wantsReference = online.beta > 0 || online.tracksKL || method.needsReference
         let referenceSource = try online.referenceModel.map { try context.openModel($0, training) } ?? source
         let valueSource = try valueSource(source, context)
         let modelHash = try source.contentHash()
