@@ -12,7 +12,7 @@ import Training
     private let folder = FileManager.default.temporaryDirectory.path + "/align-study-" + UUID().uuidString
 
     private func workshop(_ name: String) throws -> StudyWorkshop {
-        let plan = try StudyPlan(file: try write(#"{"variant": "base", "size": "XS", "documents": 640, "start_steps": 30, "reward_epochs": 2, "pool": {"prompts": 4, "samples": 16}}"#))
+        let plan = try StudyPlan(file: try write(#"{"variant": "base", "size": "XS", "documents": 640, "start_steps": 90, "reward_epochs": 2, "pool": {"prompts": 4, "samples": 16}}"#))
         return try StudyWorkshop(WorldPlan(plan), seed: 3, out: "\(folder)/\(name)", study: "test", compute: Compute(threads: 1))
     }
 
@@ -46,8 +46,9 @@ import Training
     @Test("every study's plan is carried, and can be read") func plans() throws {
         for study in Studies.all {
             let plan = try #require(StudyPlan(named: study.name), "no plan of \(study.name)")
-            #expect(try !study.init(plan).arms().isEmpty, "\(study.name) has no arms")
-            #expect(try plan.numbers("seeds").count >= 5, "\(study.name) reports \(try plan.numbers("seeds"))")
+            let arms = try study.init(plan).arms(), seeds = try plan.numbers("seeds")
+            #expect(!arms.isEmpty, "\(study.name) has no arms")
+            #expect(seeds.count >= 5, "\(study.name) reports \(seeds)")
         }
         #expect(StudyPlan(named: "nothing") == nil)
     }
