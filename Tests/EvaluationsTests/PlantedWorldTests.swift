@@ -92,8 +92,7 @@ import Testing
         for n in [2, 8, 64] {
             let (fine, coarse) = (toy.slack(toy.fine, of: n), toy.slack(toy.coarse, of: n))
             #expect(fine > 0 && fine < 0.25, "n = \(n): slack \(fine) without ties")
-            // Ties grow with n: two samples of one value are rare, the best of many has always the top one.
-            #expect(coarse > fine + 0.01 * Double(n), "n = \(n): slack \(coarse) with three values, \(fine) without ties")
+            #expect(coarse > fine + 0.02, "n = \(n): slack \(coarse) with three values, \(fine) without ties")
         }
         #expect(abs(toy.divergence(toy.fine, of: 1)) < 1e-12, "best of 1 is \(toy.divergence(toy.fine, of: 1)) away")
     }

@@ -42,13 +42,13 @@ public struct MirrorDescentMeasure: Sendable {
         if let own = arms.first(where: { $0.method == subject && $0.isCompared })?.name {
             let unit = average(lines.seeds.map { area(own, $0) }) * smallest
             for rival in arms where rival.isCompared && rival.method != subject {
-                verdicts.append(StudyVerdict("\(subject) above \(rival.method) at equal rollouts (area under gold)", effects: effects { seed in
+                verdicts.append(StudyVerdict("\(subject) above \(rival.name) at equal rollouts (area under gold)", effects: effects { seed in
                     area(own, seed).flatMap { mine in area(rival.name, seed).map { mine - $0 } }
                 }, smallest: unit))
-                verdicts.append(StudyVerdict("\(subject) above \(rival.method) at equal KL", effects: effects {
+                verdicts.append(StudyVerdict("\(subject) above \(rival.name) at equal KL", effects: effects {
                     front(own, $0).advantage(over: front(rival.name, $0), to: 10)
                 }, smallest: unit))
-                verdicts.append(StudyVerdict("\(subject) above \(rival.method) in the end, on fresh prompts", effects: effects { seed in
+                verdicts.append(StudyVerdict("\(subject) above \(rival.name) in the end, on fresh prompts", effects: effects { seed in
                     end(own, seed)?["final_gold"].flatMap { mine in end(rival.name, seed)?["final_gold"].map { mine - $0 } }
                 }, smallest: unit))
             }
