@@ -62,9 +62,27 @@ struct ImportShape: Sendable {
         guard let known = all.first(where: { (format == .auto || $0.format == format) && $0.matches(row) }) else {
             throw row.unknownShape(of: all.filter { format == .auto || $0.format == format }.map(\.shape))
         }
+        // A row of prompts alone may carry what it likes; half of a pair is a mistake that nobody would see.
+        if format == .auto, known.shape == .prompt, let (there, absent) = halfPair(row) {
+            throw RowFault(
+                reason: "\"\(there)\" has no \"\(absent)\" beside it, expected both.",
+                remedy: "Add the field \"\(absent)\", or take the row as a prompt alone with --format prompts.")
+        }
         let found = try known.read(row, origin, context)
         for row in found.rows { for content in [row.prompt.content] + row.completions { try checkOrder(content) } }
         return found
+    }
+
+    /// Fields of the two sides of a pair, as files name them.
+    private static let sides = [
+        ("chosen", "rejected"), ("chosen_ids", "rejected_ids"), ("response_j", "response_k"), ("response1", "response2"), ("response_1", "response_2"),
+        ("output_1", "output_2"), ("response_a", "response_b"), ("conversation_a", "conversation_b"),
+    ]
+
+    /// A side that a row has, and the other one, that it has not.
+    private static func halfPair(_ row: RowView) -> (there: String, absent: String)? {
+        for (a, b) in sides where row.has(a) != row.has(b) { return row.has(a) ? (row.name(a), row.name(b)) : (row.name(b), row.name(a)) }
+        return nil
     }
 
     // MARK: Shapes that stages read too

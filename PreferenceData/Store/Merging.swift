@@ -14,10 +14,16 @@ extension PreferenceStore {
     public func merge(_ other: String) throws(StoreError) -> [(table: String, new: Int)] {
         guard Self.exists(other) else { throw .cannotOpen(path: other, reason: "there is no such file") }
         let version = try withDatabase { database throws(StoreError) in try database.integer("PRAGMA user_version") }
-        try withDatabase { database throws(StoreError) in try database.query("ATTACH DATABASE ?1 AS other", [.text(other)]) { _ throws(StoreError) in } }
+        try withDatabase { database throws(StoreError) in
+            do throws(StoreError) { try database.query("ATTACH DATABASE ?1 AS other", [.text(other)]) { _ throws(StoreError) in } } catch {
+                // SQLite does not say which of its files is none.
+                if case .notADatabase = error { throw .notAStore(path: other) }
+                throw error
+            }
+        }
         defer { try? withDatabase { database throws(StoreError) in try database.script("DETACH DATABASE other") } }
         try withDatabase { database throws(StoreError) in
-            guard try database.integer("PRAGMA other.application_id") == Self.applicationID else { throw .foreign(path: other) }
+            guard try database.integer("PRAGMA other.application_id") == Self.applicationID else { throw .notAStore(path: other) }
             let found = try database.integer("PRAGMA other.user_version")
             guard found <= version else { throw .newer(path: other, found: found, known: version) }
             guard found == version else { throw .older(path: other, found: found, known: version) }

@@ -4,6 +4,8 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
     /// A database of another program.
     case foreign(path: String)
     case notADatabase(path: String)
+    /// A file to be merged that is no preference store.
+    case notAStore(path: String)
     case newer(path: String, found: Int, known: Int)
     /// A store that is only read cannot be brought to this build's version.
     case older(path: String, found: Int, known: Int)
@@ -21,6 +23,7 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
         case let .cannotOpen(path, reason): "\(path): the store cannot be opened: \(reason). Name another file with --store."
         case let .foreign(path): "\(path): this is another program's database, not a preference store. Name another file with --store."
         case let .notADatabase(path): "\(path): this is not an SQLite file. Name another file with --store, or move this one away."
+        case let .notAStore(path): "\(path): this is not a preference store. Merge files that 'align data import' or 'align label' made; other data comes in by 'align data import'."
         case let .newer(path, found, known): "\(path): the store has version \(found), this build reads up to \(known). Use the newer build that wrote it."
         case let .older(path, found, known): "\(path): the store has version \(found), this build writes \(known). Open it once: align data stats --store \(path)."
         case let .networkFileSystem(path): "\(path): the store lies on a network file system, where several processes cannot share it safely. Name a file on a local disk with --store."

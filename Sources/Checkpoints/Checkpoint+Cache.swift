@@ -15,6 +15,18 @@ extension Checkpoint {
         return access(path, R_OK) == 0 ? path : nil
     }
 
+    /// A cached model by its name without ending, or by the beginning of it up to a hyphen or dot (SmolLM2 for SmolLM2-135M-Instruct.Q4_1.gguf);
+    /// capitals do not count. nil if none or several are called so.
+    public static func cachedModel(named name: String) -> String? {
+        guard !name.isEmpty, !name.contains("/"), let folder = cacheFolder.map({ Files.join($0, "models") }), let files = try? Files.names(in: folder) else { return nil }
+        let wanted = name.lowercased()
+        let found = files.filter { file in
+            let file = file.lowercased()
+            return file == wanted || file.hasPrefix(wanted + ".") || file.hasPrefix(wanted + "-")
+        }
+        return found.count == 1 ? Files.join(folder, found[0]) : nil
+    }
+
     /// SHA-256 (hexadecimal) over config and weights: two checkpoints with the same hash compute the same.
     ///
     /// The digest of a weights file is remembered in `hashes.json` of the cache folder under the file's path, size, time of change and inode,

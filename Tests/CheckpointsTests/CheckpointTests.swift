@@ -178,4 +178,19 @@ import Testing
             #expect(Checkpoint.defaultModel() == path)
         }
     }
+
+    @Test("a cached model is found by its name or the beginning of it, unless two are called so") func named() throws {
+        try withCache { _ in
+            #expect(Checkpoint.cachedModel(named: "SmolLM2") == nil)
+            try FileManager.default.createDirectory(atPath: folder("cache/models"), withIntermediateDirectories: true)
+            let path = folder.write("cache/models/SmolLM2-135M-Instruct.Q4_1.gguf", "x")
+            for name in ["SmolLM2", "smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf"] {
+                let found = Checkpoint.cachedModel(named: name)
+                #expect(found == path, "\(name): \(found ?? "none")")
+            }
+            for name in ["", "Smol", "SmolLM2-135M-Inst", "/SmolLM2"] { #expect(Checkpoint.cachedModel(named: name) == nil, "\(name)") }
+            folder.write("cache/models/SmolLM2-360M.gguf", "x")
+            #expect(Checkpoint.cachedModel(named: "SmolLM2") == nil)
+        }
+    }
 }

@@ -24,6 +24,7 @@ import Testing
         rows("bad JSON", #"{"prompt": "Q", "chosen": }"#, "found '}', expected a value"),
         rows("a line that ends early", #"{"prompt": "Q", "chosen": "A"#, "no valid JSON"),
         rows("missing columns", #"{"prompt_text": "Q", "better": "A"}"#, "found the fields \"prompt_text\", \"better\""),
+        rows("half of a pair", #"{"prompt": "Q", "chosen": "A"}"#, "\"chosen\" has no \"rejected\" beside it"),
         rows("a wrong type", #"{"prompt": "Q", "chosen": 3, "rejected": "B"}"#, "\"chosen\" is a number, expected a string"),
         Case(name: "invalid UTF-8", bytes: Array("\(good)\n{\"prompt\": \"".utf8) + [0xC3, 0x28] + Array("\", \"chosen\": \"A\", \"rejected\": \"B\"}\n".utf8), lines: [2], says: "UTF-8"),
         rows("chosen is rejected", #"{"prompt": "Q", "chosen": "A", "rejected": "A"}"#, "chosen and rejected are the same"),

@@ -114,7 +114,7 @@ import Testing
             }
             let text = folder + "/text"
             try Data(repeating: 0x20, count: 2000).write(to: URL(fileURLWithPath: text))
-            #expect(throws: StoreError.self) { try store.merge(text) }
+            #expect(throws: StoreError.notAStore(path: text)) { try store.merge(text) }
             #expect(throws: StoreError.cannotOpen(path: folder + "/none", reason: "there is no such file")) { try store.merge(folder + "/none") }
             #expect(!FileManager.default.fileExists(atPath: folder + "/none"))
             #expect(try store.comparisons().count == 50)

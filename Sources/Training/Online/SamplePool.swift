@@ -51,6 +51,7 @@ struct SamplePool {
             "prompt": .integer(prompt), "sample": .integer(scored.rollout.sample), "step": .integer(scored.rollout.step),
             "tokens": .array(scored.tokens.map { .integer(Int($0)) }), "text": .string(scored.rollout.text), "score": .number(scored.score.value),
             "value": .number(scored.value), "whole": .bool(scored.isWhole),
+            "parts": .array(scored.score.components.map { ["name": .string($0.name), "value": .number($0.value), "reward": .bool($0.isReward)] }),
         ]
     }
 
@@ -60,10 +61,13 @@ struct SamplePool {
         else { return nil }
         let tokens = ids.compactMap { $0.int.flatMap(Int32.init(exactly:)) }
         guard tokens.count == ids.count, !tokens.isEmpty else { return nil }
+        let parts = (json["parts"]?.array ?? []).compactMap { part in
+            part["name"]?.string.flatMap { name in part["value"]?.double.map { RewardScore.Component(name, $0, isReward: part["reward"]?.bool ?? false) } }
+        }
         let rollout = Rollout(
             prompt: prompt, sample: sample, promptTokens: nil, tokens: tokens, logProbs: nil, text: text, finishReason: isWhole ? .stopToken(nil) : .length,
             model: RolloutModel(name: "pool"), sampling: Sampling(), step: step)
-        return (prompt, Rolling.Scored(rollout: rollout, tokens: tokens, score: RewardScore(score), value: value, isWhole: isWhole))
+        return (prompt, Rolling.Scored(rollout: rollout, tokens: tokens, score: RewardScore(score, components: parts), value: value, isWhole: isWhole))
     }
 }
 

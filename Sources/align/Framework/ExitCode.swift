@@ -75,7 +75,7 @@ extension RecordError: ExitCoded {
 extension StoreError: ExitCoded {
     var exitCode: ExitCode {
         switch self {
-        case .foreign, .notADatabase, .newer, .older, .damaged, .badValue, .badVote: .data
+        case .foreign, .notADatabase, .notAStore, .newer, .older, .damaged, .badValue, .badVote: .data
         case .networkFileSystem: .usage
         case .cannotOpen, .busy, .sqlite: .io
         }

@@ -48,15 +48,17 @@ struct ModelChoice {
         threads = takesThreads ? try arguments.optionalInteger("threads", in: 1...1024, expected: Self.threadsFlag.expected) : nil
     }
 
-    /// The path of `--model`, or the default model's; that one is named, as nobody asked for it.
+    /// The path of `--model`, a cached model of that name, or the default model's; those two are named, as nobody asked for that very file.
     func resolve() throws(CommandError) -> String { try Self.resolve(path) }
 
     static func resolve(_ path: String?) throws(CommandError) -> String {
         if let path {
-            guard fileExists(path) else {
-                throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file)")
+            if fileExists(path) { return path }
+            if let cached = Checkpoint.cachedModel(named: path) {
+                Output.note("model: \(cached)")
+                return cached
             }
-            return path
+            throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file, or the name of a cached model)")
         }
         guard let path = Checkpoint.defaultModel() else {
             throw .noModel(searched: (Checkpoint.cacheFolder ?? "~/.cache/align") + "/models/SmolLM2-135M-Instruct.Q4_1.gguf")

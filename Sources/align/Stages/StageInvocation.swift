@@ -67,7 +67,7 @@ struct StageInvocation<Method: Stage>: Sendable {
     /// - Parameter model: Where settings name none.
     func context(on compute: Compute, model: String) -> StageContext {
         var context = StageContext(runPath: out, resumes: resumes, compute: compute) { path, settings in
-            try ModelSource(try Checkpoint.open(path), compute: compute, precision: settings.arithmetic(on: compute), settings: settings)
+            try ModelSource(try Checkpoint.open(try ModelChoice.resolve(path)), compute: compute, precision: settings.arithmetic(on: compute), settings: settings)
         }
         context.defaultModel = model
         context.openRollouts = { policy, source in
