@@ -16,9 +16,10 @@ extension Transformer {
             + activationBytes(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: trains, precision: precision, recompute: recompute)
     }
 
-    /// The same of a frozen model with an adapter: blocks, and four floats of every parameter of the adapter with its packed copies.
+    /// The same of a frozen model with an adapter: blocks, and four floats of every parameter of the adapter with its packed copies. Without an
+    /// adapter nothing trains.
     public static func memoryEstimate(
-        frozen checkpoint: Checkpoint, base: BasePrecision, adapter: AdapterConfig, tokens: Int, scoredTokens: Int, precision: Precision, recompute: Bool
+        frozen checkpoint: Checkpoint, base: BasePrecision, adapter: AdapterConfig?, tokens: Int, scoredTokens: Int, precision: Precision, recompute: Bool
     ) throws -> Int {
         let config = checkpoint.config
         var (blocks, layout, packed, widest) = (0, AdapterLayout(), 0, 0)
@@ -28,6 +29,7 @@ extension Transformer {
             blocks += shape.reduce(1, *) / type.blockElements * type.blockBytes
         }
         for layer in 0..<config.layers {
+            guard let adapter else { break }
             for product in Adapter.Product.allCases {
                 let tensors = Adapter.tensors(product, config)
                 let outputs = tensors.reduce(0) { $0 + $1.rows }
@@ -39,14 +41,14 @@ extension Transformer {
                 widest = max(widest, outputs)
             }
         }
-        let dora = adapter.isDoRA ? tokens * widest * (precision == .bf16 ? 6 : 8) : 0
-        let dropout = adapter.dropout > 0 ? tokens * config.intermediateSize * (precision == .bf16 ? 2 : 4) : 0
+        let dora = adapter?.isDoRA == true ? tokens * widest * (precision == .bf16 ? 6 : 8) : 0
+        let dropout = adapter.map { $0.dropout > 0 } == true ? tokens * config.intermediateSize * (precision == .bf16 ? 2 : 4) : 0
         return blocks + layout.count * 16 + packed + dora + dropout
-            + activationBytes(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: true, precision: precision, recompute: recompute, isFrozen: true)
+            + activationBytes(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: adapter != nil, precision: precision, recompute: recompute, isFrozen: true)
     }
 
     /// What the process takes besides: program, tokenizer, the threads' scratch memory.
-    private static let processBytes = 80 << 20
+    public static let processBytes = 80 << 20
 
     private static func activationBytes(
         config: ModelConfig, tokens: Int, scoredTokens: Int, trains: Bool, precision: Precision, recompute: Bool, isFrozen: Bool = false

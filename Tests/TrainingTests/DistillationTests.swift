@@ -92,10 +92,10 @@ import Testing
         for i in 0..<7 * 13 { (student.pointer[i], teacher.pointer[i]) = (Float(stream.normal()), Float(stream.normal())) }
         func row(_ matrix: Matrix, _ i: Int) -> [Double] { (0..<13).map { Double(matrix.pointer[i * matrix.stride + $0]) } }
         let alone = (0..<7).map { objective.token(student: row(student, $0), teacher: row(teacher, $0), label: 0) }
-        let values = objective.rows(student: student, teacher: teacher, tokens: 5, on: try Compute())
+        let values = objective.rows(student: student, teacher: teacher, weights: (1...7).map { 0.1 * Double($0) }, on: try Compute())
         for i in 0..<7 {
             #expect(values[i] == alone[i].value, "row \(i): \(values[i]), \(alone[i].value)")
-            for (found, expected) in zip(row(student, i), alone[i].gradient) { #expect(abs(found - expected / 5) < 1e-7, "row \(i): \(found), \(expected / 5)") }
+            for (found, expected) in zip(row(student, i), alone[i].gradient) { #expect(abs(found - expected * 0.1 * Double(i + 1)) < 1e-7, "row \(i): \(found), \(expected * 0.1 * Double(i + 1))") }
         }
     }
 
@@ -113,6 +113,13 @@ import Testing
         var context = try workshop.online(TableModels(), run: "refused", rewards: [:])
         context.openModel = { path, _ in path == "small" ? TableModels(vocabulary: 5).source("seed:1") : TableModels().source(path) }
         await #expect(throws: TrainingError.otherVocabulary(model: "seed:1", found: 5, expected: 11)) { try await OnPolicyDistillation(settings).run(in: context) }
+        settings.teacher = "headless"
+        context.openModel = { path, _ in
+            var source = TableModels().source(path == "headless" ? "seed:8" : path)
+            source.predictsTokens = path != "headless"
+            return source
+        }
+        #expect(throws: ModelError.noLanguageHead(architecture: "seed:8")) { try OnPolicyDistillation(settings).preflight(in: context) }
         settings.teacher = "seed:8"
         settings.data = [try workshop.write("bare.jsonl", [["input_ids": [1, 2, 3]]])]
         await #expect(throws: TrainingError.self) { try await run(settings, "bare") }

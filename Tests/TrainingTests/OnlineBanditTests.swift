@@ -44,11 +44,12 @@ import Testing
         #expect(Bandit.distance(found, expected) < 0.03, "found \(found), expected \(expected)")
     }
 
-    @Test("one exact mirror step is π_k·e^(A/γ)/Z") func exactStep() async throws {
+    @Test("one exact mirror step is π_k·e^(A/γ)/Z", arguments: MDPO.Divergence.allCases.filter { $0 != .previous }) func exactStep(divergence: MDPO.Divergence) async throws {
         // Many samples, many inner passes: the inner problem is solved, and its solution known.
         let gamma = 0.5
         let found = try await learned(MirrorDescentMethod.self, samples: 4096, steps: 1, beta: 0, rate: 0.05) {
             $0.gamma = gamma
+            $0.divergence = divergence
             $0.online.innerEpochs = 300
         }
         let expected = Bandit.optimum(reference, beta: gamma)  // of advantages: a constant shift of rewards changes nothing

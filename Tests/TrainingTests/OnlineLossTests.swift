@@ -1,5 +1,6 @@
 import Foundation
 import Models
+import Tensors
 import Testing
 
 @testable import Training
@@ -70,19 +71,43 @@ import Testing
         }
     }
 
-    @Test("mirror descent with exact divergences") func exact() throws {
-        var drawn = DrawnNumbers(8)
-        func logits() -> [[[Double]]] { [2, 3].map { tokens in (0..<tokens).map { _ in (0..<5).map { _ in drawn.uniform(-1...1) } } } }
-        let (now, old) = (logits(), logits())
-        func inputs(_ flat: [Double]) -> ExactMDPO.Inputs {
-            var rest = flat[...]
-            let shaped = now.map { $0.map { row in row.map { _ in rest.removeFirst() } } }
-            return .init(logits: shaped, old: old, tokens: [[0, 3], [4, 4, 1]], advantages: [1.1, -0.6])
+    @Test("an exact divergence from the policy that sampled", arguments: [false, true]) func exact(perToken: Bool) throws {
+        let (policy, sampled) = (TablePolicy(vocabulary: 5, seed: 1), TablePolicy(vocabulary: 5, seed: 2))
+        let (gamma, temperature, updated) = (0.4, 1.3, 3.0)
+        let compute = try Compute()
+        let anchor = Anchor(.init(weight: gamma, normalisesLength: perToken), policy: TablePolicy(vocabulary: 5, seed: 7), temperature: temperature, compute: compute)
+        anchor.follow(sampled)
+        let completions: [[Int32]] = [[0, 3], [4, 4, 1]]
+        let experience = Experience(
+            prompts: [[2]], samples: completions.map { .init(group: 0, tokens: $0, score: 0, isWhole: true) }, old: Ragged(rows: completions.map { $0.map { _ in 0 } }),
+            reference: nil, beta: 0)
+        /// γ/B·Σ_i (1/n_i)·Σ_t KL, by the definition.
+        func expected() -> Double {
+            completions.reduce(0) { sum, tokens in
+                let steps = zip([2] + tokens.dropLast(), tokens).reduce(0.0) { sum, step in
+                    func logs(_ table: TablePolicy) -> [Double] {
+                        let z = (0..<5).map { Double(table.weights.base[Int(step.0) * 5 + $0]) / temperature }
+                        let normaliser = log(z.map(exp).reduce(0, +))
+                        return z.map { $0 - normaliser }
+                    }
+                    return sum + zip(logs(policy), logs(sampled)).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+                }
+                return sum + gamma / updated * steps / (perToken ? Double(tokens.count) : 1)
+            }
         }
-        let flat = now.flatMap { $0.flatMap { $0 } }
-        let objective = ExactMDPO(gamma: 0.4)
-        let loss = try objective(inputs(flat), step: StepTotals(pairs: 3))
-        expectGradient("exact", at: flat, loss.gradient.values) { try? objective(inputs($0), step: StepTotals(pairs: 3)).value }
+        var metrics = Metrics()
+        let found = try anchor.accumulate([0, 1], experience, of: policy, step: StepTotals(pairs: Int(updated)), into: &metrics)
+        #expect(abs(found - expected()) < 1e-9, "found \(found), expected \(expected())")
+        for i in 0..<25 {
+            let (start, width) = (policy.weights.base[i], Float(1e-2))
+            policy.weights.base[i] = start + width
+            let above = expected()
+            policy.weights.base[i] = start - width
+            let numeric = (above - expected()) / Double(2 * width)
+            policy.weights.base[i] = start
+            let analytic = Double(policy.gradients.base[i])
+            #expect(abs(analytic - numeric) < 1e-5, "weight \(i): analytic \(analytic), numeric \(numeric)")
+        }
     }
 
     @Test("values") func values() throws {

@@ -73,6 +73,8 @@ public struct ModelSource: Sendable {
     public var stopIDs: [Int32] = []
     /// Token ids lie below it.
     public var vocabularySize: Int
+    /// Whether it has a language head: log-probs and logits are to be had.
+    public var predictsTokens = true
     /// Longest chain of tokens; nil if the model does not say.
     public var maxPositions: Int?
     /// `bf16` or `fp32`, and the kernels behind it: they decide the bits of a log-prob.
@@ -83,6 +85,9 @@ public struct ModelSource: Sendable {
     public var contentHash: @Sendable () throws -> String
     /// Reads the weights; gradients are allocated only if it trains.
     public var load: @Sendable (_ trains: Bool) throws -> any TrainablePolicy
+    /// Reads the weights of a model that only says what it thinks of tokens, such as a reference or a teacher: the same numbers as `load`
+    /// gives, bit for bit, in less memory where that can be had.
+    public var loadFrozen: @Sendable () throws -> any Policy
     /// Writes a policy of this model as a Hugging Face folder, weights of type `dtype`; the folder must not exist.
     public var save: @Sendable (_ policy: any TrainablePolicy, _ dtype: String, _ folder: String) throws -> Void
     /// Reads the weights in `folder`, a result of `save`, into a policy of this model.
@@ -91,8 +96,18 @@ public struct ModelSource: Sendable {
     public var scoring: (@Sendable (ScoreHead) throws -> ModelSource)?
     /// Whether an adapter of the model trains: the model itself then stays what it was, and is its own reference.
     public var isAdapted = false
-    /// Bytes that training takes with a micro-step of so many tokens and log-probs.
-    public var memoryEstimate: @Sendable (_ tokens: Int, _ scoredTokens: Int) -> Int?
+    /// Bytes that the process takes with such a model, and a micro-step of so many tokens and log-probs.
+    public var memoryEstimate: @Sendable (_ use: Use, _ tokens: Int, _ scoredTokens: Int) -> Int?
+
+    /// What becomes of a model's weights.
+    public enum Use: Sendable {
+        /// They train: `load(true)`.
+        case training
+        /// They follow another model's: `load(false)`.
+        case following
+        /// They stay: `loadFrozen()`.
+        case frozen
+    }
 
     public init(
         path: String, tokenizer: Tokenizer?, template: ChatTemplate?, vocabularySize: Int, maxPositions: Int?, precision: String,
@@ -100,7 +115,7 @@ public struct ModelSource: Sendable {
         load: @escaping @Sendable (_ trains: Bool) throws -> any TrainablePolicy,
         save: @escaping @Sendable (_ policy: any TrainablePolicy, _ dtype: String, _ folder: String) throws -> Void,
         restore: @escaping @Sendable (_ policy: any TrainablePolicy, _ folder: String) throws -> Void,
-        memoryEstimate: @escaping @Sendable (_ tokens: Int, _ scoredTokens: Int) -> Int? = { _, _ in nil }
+        memoryEstimate: @escaping @Sendable (_ use: Use, _ tokens: Int, _ scoredTokens: Int) -> Int? = { _, _, _ in nil }
     ) {
         self.path = path
         self.tokenizer = tokenizer
@@ -112,6 +127,7 @@ public struct ModelSource: Sendable {
         self.numericsVersion = numericsVersion
         self.contentHash = contentHash
         self.load = load
+        loadFrozen = { try load(false) }
         self.save = save
         self.restore = restore
         self.memoryEstimate = memoryEstimate

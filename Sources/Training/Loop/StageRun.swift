@@ -89,14 +89,13 @@ struct StageRun {
     /// - Parameter reference: Set if it moves with the policy.
     func train(
         _ task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy, reference: MovingReference? = nil
-    ) throws -> StageOutcome {
+    ) async throws -> StageOutcome {
         let source = source
         var loop = TrainingLoop(
-            stage: stage, settings: settings, task: task, evaluation: evaluation, policy: policy, optimizer: try optimizer(of: policy), run: directory,
-            state: state, saveWeights: { try source.save(policy, $0, $1) }, reference: reference, report: context.report, isCancelled: context.isCancelled
-        )
+            stage: stage, training: settings, task: task, evaluation: evaluation, policy: policy, optimizer: try optimizer(of: policy), run: directory,
+            state: state, saveWeights: { try source.save(policy, $0, $1) }, reference: reference, context: context)
         let status: StageOutcome.Status
-        do { status = try loop.train() } catch { throw failed(error) }
+        do { status = try await loop.train() } catch { throw failed(error) }
         return try finish(status, loop.state, policy)
     }
 

@@ -2,92 +2,45 @@ import Models
 import Serialization
 import Tensors
 
-/// Takes a policy through its optimizer steps: batching, accumulation, clipping, updates, metrics, evaluations, checkpoints.
-///
-/// Which rows a step takes follows from (seed, step); together with weights, moments and `LoopState` that is all of its
-/// state, so that a resumed run goes on bit for bit like one that was never stopped.
-struct TrainingLoop {
+/// Takes a policy through rows of data: batching, accumulation, clipping, updates, metrics, evaluations.
+struct TrainingLoop: StepLoop {
     let stage: String
-    let settings: TrainingSettings
+    let training: TrainingSettings
     let task: any TrainingTask
     let evaluation: (any TrainingTask)?
     let policy: any TrainablePolicy
     let optimizer: AdamW
     let run: RunDirectory
-    /// Writes the policy's weights as a Hugging Face folder.
     let saveWeights: (_ dtype: String, _ folder: String) throws -> Void
     /// Set if the reference moves.
     let reference: MovingReference?
-    let report: (StageEvent) -> Void
-    let isCancelled: () -> Bool
+    let context: StageContext
 
     var state: LoopState
-
-    private let schedule: LearningRateSchedule
-    let totalSteps: Int
-    private var order: BatchOrder
-    private var clock = LoopClock()
+    var clock = LoopClock()
+    private(set) var order: BatchOrder
     private var watch = ChosenWatch()
 
     init(
-        stage: String, settings: TrainingSettings, task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy,
+        stage: String, training: TrainingSettings, task: any TrainingTask, evaluation: (any TrainingTask)?, policy: any TrainablePolicy,
         optimizer: AdamW, run: RunDirectory, state: LoopState, saveWeights: @escaping (_ dtype: String, _ folder: String) throws -> Void,
-        reference: MovingReference? = nil, report: @escaping (StageEvent) -> Void, isCancelled: @escaping () -> Bool
+        reference: MovingReference?, context: StageContext
     ) {
-        self.reference = reference
-        self.stage = stage
-        self.settings = settings
-        self.task = task
-        self.evaluation = evaluation
-        self.policy = policy
-        self.optimizer = optimizer
-        self.run = run
-        self.state = state
-        self.saveWeights = saveWeights
-        self.report = report
-        self.isCancelled = isCancelled
-        order = BatchOrder(rows: task.rowCount, settings: settings)
-        totalSteps = settings.totalSteps(rows: task.rowCount)
-        schedule = settings.learningRateSchedule(totalSteps: totalSteps)
+        (self.stage, self.training, self.task, self.evaluation, self.policy) = (stage, training, task, evaluation, policy)
+        (self.optimizer, self.run, self.state, self.saveWeights) = (optimizer, run, state, saveWeights)
+        (self.reference, self.context) = (reference, context)
+        order = BatchOrder(rows: task.rowCount, settings: training)
     }
 
-    /// Trains to the end, or until cancelled; the state is then that of the last whole step, saved.
-    mutating func train() throws -> StageOutcome.Status {
-        if evaluation != nil && state.lastStep < 0 {
-            guard try evaluate() else { return try interrupted() }
-            state.before = state.last
-        }
-        while true {
-            // Looked at before the step and not after it: a run stopped between step and evaluation resumes here.
-            if isDue(every: settings.evalSteps), evaluation != nil, state.lastStep != state.step {
-                guard try evaluate() else { return try interrupted() }
-            }
-            if isDue(every: settings.saveSteps), state.step < totalSteps, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
-            if stopsEarly { return .stoppedEarly }
-            if state.step >= totalSteps { break }
-            guard try takeStep() else { return try interrupted() }
-        }
-        if evaluation != nil && state.lastStep != state.step {
-            guard try evaluate() else { return try interrupted() }
-        }
-        return .finished
-    }
+    var totalSteps: Int { training.totalSteps(rows: task.rowCount) }
+    var evaluates: Bool { evaluation != nil }
+    var stopsEarly: Bool { training.earlyStoppingPatience > 0 && state.evaluationsSinceBest >= training.earlyStoppingPatience }
 
-    private func isDue(every steps: Int) -> Bool { steps > 0 && state.step > 0 && state.step % steps == 0 }
-
-    private var stopsEarly: Bool {
-        settings.earlyStoppingPatience > 0 && state.evaluationsSinceBest >= settings.earlyStoppingPatience
-    }
-
-    private mutating func interrupted() throws -> StageOutcome.Status {
-        if state.step > 0, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
-        return .interrupted
-    }
+    func saveBeside(_ checkpoint: String) throws { try reference?.save(to: checkpoint + "/" + RunDirectory.referenceName) }
 
     // MARK: One optimizer step
 
-    /// - Returns: False if cancelled before the step was whole; nothing has changed then.
-    private mutating func takeStep() throws -> Bool {
+    mutating func takeStep() throws -> Bool {
         let batches = order.microBatches(of: state.step)
         // The rows of one step are in memory, whatever the number of all.
         let task = try task.holding(batches.flatMap { $0 })
@@ -106,7 +59,7 @@ struct TrainingLoop {
         case let .failure(error): broken = error.description
         }
         for rows in batches where broken == nil {
-            if isCancelled() {
+            if context.isCancelled() {
                 optimizer.clearGradients(of: policy)
                 return false
             }
@@ -133,19 +86,13 @@ struct TrainingLoop {
             state.nonfinite = 0
         } else {
             optimizer.clearGradients(of: policy)
-            state.nonfinite += 1
         }
-        clock.stop(tokens: tokens)
-        state.step += 1
-        state.updates = optimizer.steps
-        state.tokens += tokens
+        stepped(tokens: tokens)
         if let broken {
-            try run.refuse(
-                batches.joined().map { task.record(of: $0) }, step: state.step, epoch: epoch, inARow: state.nonfinite,
-                limit: settings.maxNonfiniteSteps, because: broken, report: report)
-        } else if state.step % settings.logSteps == 0 || state.step == totalSteps {
-            try log(loss: loss, norm: norm, rate: rate, metrics: metrics)
-            if let warning = watch.step(task.displacement(metrics)) { report(.notice(warning)) }
+            try refuse(batches.joined().map { task.record(of: $0) }, because: broken)
+        } else if isLogged {
+            try log(loss: loss, norm: norm, rate: rate, task.metrics(metrics, isEvaluation: false).means)
+            if let warning = watch.step(task.displacement(metrics)) { context.report(.notice(warning)) }
         }
         return true
     }
@@ -156,7 +103,7 @@ struct TrainingLoop {
         var task = task
         if let reference, let referenced = task as? any ReferencedTask {
             for rows in batches {
-                if isCancelled() { return nil }
+                if context.isCancelled() { return nil }
                 let scores = try reference.scores(of: task.holding(rows).batch(rows))
                 task = (task as? any ReferencedTask ?? referenced).referenced(by: scores, rows: rows)
             }
@@ -164,7 +111,7 @@ struct TrainingLoop {
         guard let coupled = task as? any CoupledTask else { return .success(task) }
         var surveys: [TokenScores] = []
         for rows in batches {
-            if isCancelled() { return nil }
+            if context.isCancelled() { return nil }
             if let batch = try coupled.survey(rows, of: batches) { surveys.append(try policy.scores(of: batch)) }
         }
         do throws(ObjectiveError) {
@@ -180,21 +127,12 @@ struct TrainingLoop {
         } catch { return .failure(error) }
     }
 
-    private var epoch: Double { Double(state.step) / Double(order.stepsPerEpoch) }
-
-    private mutating func log(loss: Double, norm: Double, rate: Double, metrics: Metrics) throws {
-        var line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)]
-        line += task.metrics(metrics, isEvaluation: false).means
-        report(.step(try run.log(line, stage: stage, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
-    }
-
     // MARK: Evaluation
 
-    /// - Returns: False if cancelled before the end; nothing has changed then.
-    private mutating func evaluate() throws -> Bool {
+    mutating func evaluate() throws -> Bool {
         guard let evaluation else { return true }
-        let batches = stride(from: 0, to: evaluation.rowCount, by: settings.batchSize).map {
-            Array($0..<min(evaluation.rowCount, $0 + settings.batchSize))
+        let batches = stride(from: 0, to: evaluation.rowCount, by: training.batchSize).map {
+            Array($0..<min(evaluation.rowCount, $0 + training.batchSize))
         }
         var totals = StepTotals()
         for rows in batches {
@@ -205,7 +143,7 @@ struct TrainingLoop {
         var loss = 0.0
         var metrics = Metrics()
         for rows in batches {
-            if isCancelled() { return false }
+            if context.isCancelled() { return false }
             let scores = try policy.scores(of: evaluation.holding(rows).batch(rows))
             switch bound {
             case .failure: loss = .infinity
@@ -217,39 +155,26 @@ struct TrainingLoop {
                     metrics.add(share.metrics)
                 } catch { loss = .infinity }
             }
-            report(.evaluating(done: rows.last.map { $0 + 1 } ?? 0, rows: evaluation.rowCount))
+            context.report(.evaluating(done: rows.last.map { $0 + 1 } ?? 0, rows: evaluation.rowCount))
         }
         evaluation.finish(&metrics)
         // A loss that is not finite is left out: such an evaluation is never the best.
-        let line = try run.logEvaluation([("loss", loss)] + evaluation.metrics(metrics, isEvaluation: true).means, step: state.step, epoch: epoch)
-        state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
-        state.lastStep = state.step
-        let isBest = settings.evalSteps > 0 && state.step > 0 && isBetter(state.last, than: state.best)
+        let line = try logEvaluation([("loss", loss)] + evaluation.metrics(metrics, isEvaluation: true).means)
+        let isBest = training.evalSteps > 0 && state.step > 0 && isBetter(state.last, than: state.best)
         if isBest {
             try run.replaceFolder(run.bestPath) { try saveWeights("F32", $0) }
             (state.best, state.bestStep, state.evaluationsSinceBest) = (state.last, state.step, 0)
         } else if state.step > 0 {
             state.evaluationsSinceBest += 1
         }
-        report(.evaluation(step: state.step, metrics: line, isBest: isBest))
-        if let warning = watch.evaluation(before: state.before["eval_logps/chosen"], now: state.last["eval_logps/chosen"]) { report(.notice(warning)) }
+        context.report(.evaluation(step: state.step, metrics: line, isBest: isBest))
+        if let warning = watch.evaluation(before: state.before["eval_logps/chosen"], now: state.last["eval_logps/chosen"]) { context.report(.notice(warning)) }
         return true
     }
 
     private func isBetter(_ metrics: [String: Double], than best: [String: Double]) -> Bool {
-        guard let value = metrics[settings.bestMetric.rawValue] else { return false }
-        guard let old = best[settings.bestMetric.rawValue] else { return true }
-        return settings.bestMetric == .loss ? value < old : value > old
-    }
-
-    // MARK: Checkpoints
-
-    private mutating func saveCheckpoint() throws {
-        state.metricsBytes = run.metricsBytes
-        try run.saveCheckpoint(state, optimizer, limit: settings.saveTotalLimit) { folder in
-            try saveWeights("F32", folder)
-            try reference?.save(to: folder + "/" + RunDirectory.referenceName)
-        }
-        report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
+        guard let value = metrics[training.bestMetric.rawValue] else { return false }
+        guard let old = best[training.bestMetric.rawValue] else { return true }
+        return training.bestMetric == .loss ? value < old : value > old
     }
 }

@@ -56,10 +56,10 @@ public struct SupervisedTask: TrainingTask {
         return loss
     }
 
-    public func record(of row: Int) -> JSON {
-        [
-            "input_ids": .array(rows[row].tokens.map { .integer(Int($0)) }),
-            "loss_mask": .array(rows[row].mask.map { .integer($0 ? 1 : 0) }),
-        ]
-    }
+    public func record(of row: Int) -> JSON { rows[row].record }
+}
+
+extension SupervisedRow {
+    /// In the record format that carries token ids.
+    var record: JSON { ["input_ids": .array(tokens.map { .integer(Int($0)) }), "loss_mask": .array(mask.map { .integer($0 ? 1 : 0) })] }
 }

@@ -4,13 +4,7 @@ import Serialization
 import Tensors
 
 /// Takes a student through its distillation steps: rows of the data, or its own answers to their prompts, under the teacher's eyes.
-///
-/// Which rows a step takes, whose words they are and what is drawn follow from (seed, step) and the weights, so that a resumed run goes on bit
-/// for bit.
-struct DistillationLoop {
-    /// Tokens whose logits, of student and teacher, are in memory together.
-    static let logitRows = 64
-
+struct DistillationLoop: StepLoop {
     let objective: GKD
     let training: TrainingSettings
     /// λ: share of steps whose completions are the student's own.
@@ -33,47 +27,15 @@ struct DistillationLoop {
     var clock = LoopClock()
     var order: BatchOrder
 
-    private var totalSteps: Int { training.totalSteps(rows: rows.count) }
-    private var epoch: Double { Double(state.step) / Double(order.stepsPerEpoch) }
+    var stage: String { OnPolicyDistillation.name }
+    var totalSteps: Int { training.totalSteps(rows: rows.count) }
+    var evaluates: Bool { !heldOut.isEmpty }
 
-    /// Trains to the end or until cancelled; the state is then that of the last whole step, saved.
-    mutating func train() async throws -> StageOutcome.Status {
-        if state.lastStep < 0 {
-            guard try evaluate() else { return try interrupted() }
-            state.before = state.last
-        }
-        while true {
-            if isDue(every: training.evalSteps), state.lastStep != state.step {
-                guard try evaluate() else { return try interrupted() }
-            }
-            if isDue(every: training.saveSteps), state.step < totalSteps, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
-            if state.step >= totalSteps { break }
-            guard try await takeStep() else { return try interrupted() }
-        }
-        if state.lastStep != state.step {
-            guard try evaluate() else { return try interrupted() }
-        }
-        return .finished
-    }
-
-    private func isDue(every steps: Int) -> Bool { steps > 0 && state.step > 0 && state.step % steps == 0 }
-
-    private mutating func interrupted() throws -> StageOutcome.Status {
-        if state.step > 0, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
-        return .interrupted
-    }
-
-    private mutating func saveCheckpoint() throws {
-        state.metricsBytes = run.metricsBytes
-        try completions.sync()
-        try run.saveCheckpoint(state, optimizer, limit: training.saveTotalLimit) { try saveWeights("F32", $0) }
-        context.report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
-    }
+    func saveBeside(_ checkpoint: String) throws { try completions.sync() }
 
     // MARK: One step
 
-    /// - Returns: False if cancelled before the update; nothing has changed then.
-    private mutating func takeStep() async throws -> Bool {
+    mutating func takeStep() async throws -> Bool {
         clock.start()
         student.beginStep(state.step)
         let indices = order.microBatches(of: state.step).joined().map { $0 }
@@ -99,33 +61,22 @@ struct DistillationLoop {
             loss += try divergence(part, of: tokens, learns: true)
         }
         let norm = optimizer.gradientNorm(of: student)
-        let rate = training.learningRateSchedule(totalSteps: totalSteps).rate(at: state.step)
+        let rate = schedule.rate(at: state.step)
         let broken = !loss.isFinite ? "the loss" : !norm.isFinite ? "the gradient's norm" : nil
         if broken == nil { optimizer.update(student, learningRate: rate, gradientNorm: norm) } else { optimizer.clearGradients(of: student) }
-        let count = step.reduce(0) { $0 + $1.tokens.count }
-        clock.stop(tokens: count)
-        state.step += 1
-        state.updates = optimizer.steps
-        state.tokens += count
-        if let broken { return try refuse(step, because: broken) }
+        stepped(tokens: step.reduce(0) { $0 + $1.tokens.count })
+        if let broken {
+            try refuse(step.map(\.record), because: broken)
+            return true
+        }
         state.nonfinite = 0
-        guard state.step % training.logSteps == 0 || state.step == totalSteps else { return true }
+        guard isLogged else { return true }
         metrics.record("on_policy", sum: isOnPolicy ? 1 : 0, count: 1)
         metrics.record(isOnPolicy ? "loss/on_policy" : "loss/off_policy", sum: loss, count: 1)
-        let line: [(name: String, value: Double)] = [("loss", loss), ("grad_norm", norm), ("learning_rate", rate)] + metrics.means
-        context.report(.step(try run.log(line, stage: OnPolicyDistillation.name, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
+        try log(loss: loss, norm: norm, rate: rate, metrics.means)
         try completions.append(sampled.prefix(4).enumerated().map { index, sample in
             ["step": .integer(state.step), "prompt": .string(text(given[index].prompt)), "completion": .string(sample.rollout.text)]
         })
-        return true
-    }
-
-    private mutating func refuse(_ rows: [SupervisedRow], because quantity: String) throws -> Bool {
-        state.nonfinite += 1
-        let records: [JSON] = rows.map { row in
-            ["input_ids": .array(row.tokens.map { .integer(Int($0)) }), "loss_mask": .array(row.mask.map { .integer($0 ? 1 : 0) })]
-        }
-        try run.refuse(records, step: state.step, epoch: epoch, inARow: state.nonfinite, limit: training.maxNonfiniteSteps, because: quantity, report: context.report)
         return true
     }
 
@@ -148,37 +99,22 @@ struct DistillationLoop {
     private func divergence(_ rows: [SupervisedRow], of tokens: Int, learns: Bool) throws -> Double {
         var tree = SegmentTree()
         for row in rows { tree.addRow(segment: tree.append(row.tokens), mask: row.mask) }
-        try teacher.beginDistributions(of: tree, keeps: false)
-        try student.beginDistributions(of: tree, keeps: learns)
-        var sum = 0.0
-        for start in stride(from: 0, to: tree.scoredTokenCount, by: Self.logitRows) {
-            let part = start..<min(start + Self.logitRows, tree.scoredTokenCount)
-            let logits = try student.logits(of: part)
-            sum += objective.rows(student: logits, teacher: try teacher.logits(of: part), tokens: tokens, on: context.compute).reduce(0, +)
-            if learns { try student.addGradient(logits, of: part) }
-        }
-        if learns { try student.endDistributions() }
-        return sum / Double(max(1, tokens))
+        let weight = 1 / Double(max(1, tokens))
+        let weights = [Double](repeating: weight, count: tree.scoredTokenCount)
+        return try objective.divergences(of: student, from: teacher, on: tree, weights: weights, learns: learns, compute: context.compute).reduce(0, +) * weight
     }
 
     // MARK: Evaluation
 
     /// The divergence on the held-out rows as they are.
-    /// - Returns: False if cancelled before the end; nothing has changed then.
-    private mutating func evaluate() throws -> Bool {
-        guard !heldOut.isEmpty else {
-            state.lastStep = state.step
-            return true
-        }
+    mutating func evaluate() throws -> Bool {
         var (tokens, loss) = (0, 0.0)
         try heldOut.forEach { tokens += $1.lossTokens }
         for part in chunks(Array(heldOut.indices), of: training.batchSize) {
             if context.isCancelled() { return false }
             loss += try divergence(part.map { try heldOut.row($0) }, of: tokens, learns: false)
         }
-        let line = try run.logEvaluation([("loss", loss)], step: state.step, epoch: epoch)
-        state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
-        state.lastStep = state.step
+        let line = try logEvaluation([("loss", loss)])
         context.report(.evaluation(step: state.step, metrics: line, isBest: false))
         return true
     }

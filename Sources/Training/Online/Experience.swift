@@ -127,6 +127,8 @@ public protocol OnlineMethod: Sendable {
     var poolsSamples: Bool { get }
     /// By what the KL to the reference enters a completion's reward.
     var estimator: KLEstimator { get }
+    /// An exact divergence from the policy that sampled, beside the loss; nil for a method without one.
+    var pull: Anchor.Pull? { get }
     func weigh(_ experience: Experience) -> Weighing
     /// The loss of some of the trained samples.
     /// - Parameters:
@@ -140,6 +142,7 @@ public protocol OnlineMethod: Sendable {
 extension OnlineMethod {
     public var needsReference: Bool { false }
     public var critic: ValueSettings? { nil }
+    public var pull: Anchor.Pull? { nil }
     public var poolsSamples: Bool { false }
     public var estimator: KLEstimator { .k1 }
 }

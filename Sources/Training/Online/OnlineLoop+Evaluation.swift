@@ -2,12 +2,7 @@ import Models
 
 extension OnlineLoop {
     /// Samples the held-out prompts, the same draws each time, and scores them by the trained and by the held-out reward.
-    /// - Returns: False if cancelled before the end; nothing has changed then.
     mutating func evaluate() async throws -> Bool {
-        guard !heldOut.isEmpty else {
-            state.lastStep = state.step
-            return true
-        }
         try await rolling.rollouts.synchronize(policy, version: state.updates)
         let heldOut = try heldOut.prefix(heldOut.count)
         let rows = heldOut.enumerated().map { (index: $0.offset, row: $0.element) }
@@ -24,10 +19,8 @@ extension OnlineLoop {
             let experience = try experience(heldOut.map(\.tokens), Candidates(scored, perPrompt: 1, prompts: rows.map(\.index), pool: nil))
             metrics.record("objective/kl", sum: mean(experience.samples.indices.map { experience.divergence($0) }), count: 1)
         }
-        let line = try run.logEvaluation(metrics.means.map { ($0.name, $0.value) }, step: state.step, epoch: epoch)
         let before = state.last
-        state.last = Dictionary(uniqueKeysWithValues: line.map { ($0.name, $0.value) })
-        state.lastStep = state.step
+        let line = try logEvaluation(metrics.means.map { ($0.name, $0.value) })
         watch(before)
         context.report(.evaluation(step: state.step, metrics: line, isBest: false))
         return true

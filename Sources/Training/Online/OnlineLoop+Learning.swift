@@ -17,7 +17,7 @@ extension OnlineLoop {
         var updates = Updates()
         let groups = experience.groups.indices.filter { group in weighing.trained.contains { experience.samples[$0].group == group } }
         let members = Dictionary(grouping: weighing.trained) { experience.samples[$0].group }
-        updates.rate = training.learningRateSchedule(totalSteps: totalSteps).rate(at: state.step)
+        updates.rate = schedule.rate(at: state.step)
         guard !groups.isEmpty else { return updates }
         let start = online.rollbackKL > 0 ? PolicySnapshot(policy, optimizer) : nil
         passes: for pass in 0..<online.innerEpochs {
@@ -48,7 +48,13 @@ extension OnlineLoop {
         var (loss, valueLoss, drift) = (0.0, 0.0, Drift())
         do {
             for part in microBatches(samples, experience) {
-                if policyLearns { loss += try accumulate(part, experience, weighing, totals, &drift, &metrics) }
+                if policyLearns {
+                    loss += try accumulate(part, experience, weighing, totals, &drift, &metrics)
+                    // Before the first update the policies are the same, and so is the gradient of the divergence: 0.
+                    if let anchor, updates.count > 0, let student = policy as? any DistributionPolicy {
+                        loss += try anchor.accumulate(part, experience, of: student, step: totals, into: &metrics)
+                    }
+                }
                 if let critic { valueLoss += try critic.accumulate(part, experience, weighing, step: totals, into: &metrics) }
             }
         } catch let error as ObjectiveError { return refuse(error.description, &updates) }

@@ -3,11 +3,8 @@ import Models
 import Serialization
 import Tensors
 
-/// Takes a policy through its online steps: sample, score, weigh, update some times, log, evaluate, save.
-///
-/// Which prompts a step takes and what is drawn for them follow from (seed, step) and the weights; together with moments and
-/// `LoopState` that is all of its state, so that a resumed run goes on bit for bit.
-struct OnlineLoop<Method: OnlineMethod> {
+/// Takes a policy through its online steps: sample, score, weigh, update some times.
+struct OnlineLoop<Method: OnlineMethod>: StepLoop {
     let method: Method
     let online: OnlineSettings
     let training: TrainingSettings
@@ -19,6 +16,8 @@ struct OnlineLoop<Method: OnlineMethod> {
     let reference: (any Policy)?
     /// The value model of methods that train one.
     let critic: Critic?
+    /// The policy that sampled, for methods with an exact divergence from it.
+    let anchor: Anchor?
     let rolling: Rolling
     let reward: any Reward
     let heldOutReward: (any Reward)?
@@ -38,49 +37,19 @@ struct OnlineLoop<Method: OnlineMethod> {
     var totalSteps: Int { training.totalSteps(rows: prompts.count) }
     var beta: Double { state.memory["beta"] ?? online.beta }
 
-    /// Trains to the end, or until cancelled or the watch says stop; the state is then that of the last whole step, saved.
-    mutating func train() async throws -> StageOutcome.Status {
-        if state.lastStep < 0 {
-            guard try await evaluate() else { return try interrupted() }
-            state.before = state.last
-        }
-        while true {
-            if isDue(every: training.evalSteps), state.lastStep != state.step {
-                guard try await evaluate() else { return try interrupted() }
-            }
-            if isDue(every: training.saveSteps), state.step < totalSteps, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
-            if watchStops { return .stoppedEarly }
-            if state.step >= totalSteps { break }
-            guard try await takeStep() else { return try interrupted() }
-        }
-        if state.lastStep != state.step {
-            guard try await evaluate() else { return try interrupted() }
-        }
-        return .finished
-    }
+    var stage: String { Method.name }
+    var evaluates: Bool { !heldOut.isEmpty }
+    var stopsEarly: Bool { watchStops }
 
-    private func isDue(every steps: Int) -> Bool { steps > 0 && state.step > 0 && state.step % steps == 0 }
-
-    private mutating func interrupted() throws -> StageOutcome.Status {
-        if state.step > 0, run.checkpoints().last?.step != state.step { try saveCheckpoint() }
-        return .interrupted
-    }
-
-    private mutating func saveCheckpoint() throws {
-        state.metricsBytes = run.metricsBytes
+    func saveBeside(_ checkpoint: String) throws {
         try completions.sync()
-        try run.saveCheckpoint(state, optimizer, limit: training.saveTotalLimit) { folder in
-            try saveWeights("F32", folder)
-            try critic?.save(to: folder)
-            try pool?.save(to: folder)
-        }
-        context.report(.checkpoint(step: state.step, path: run.checkpointsPath + "/step-\(state.step)"))
+        try critic?.save(to: checkpoint)
+        try pool?.save(to: checkpoint)
     }
 
     // MARK: One step
 
-    /// - Returns: False if cancelled before the updates; nothing has changed then.
-    private mutating func takeStep() async throws -> Bool {
+    mutating func takeStep() async throws -> Bool {
         clock.start()
         policy.beginStep(state.step)
         let rows = try order.microBatches(of: state.step).joined().map { (index: $0, row: try prompts.row($0)) }
@@ -98,21 +67,21 @@ struct OnlineLoop<Method: OnlineMethod> {
         var metrics = weighing.metrics
         metrics.record(fresh, groups: chunks(Array(fresh.indices), of: online.samples))
         record(experience, candidates.scored, into: &metrics)
+        anchor?.follow(policy)
         let updates = try learn(from: experience, weighing, into: &metrics)
         let tokens = experience.samples.reduce(0) { $0 + $1.tokens.count + experience.prompts[$1.group].count }
-        clock.stop(tokens: tokens)
         steerBeta(experience)
         if pool != nil, updates.broken == nil { remember(candidates, weighing, rows.map(\.index)) }
-        state.step += 1
-        state.updates = optimizer.steps
-        state.tokens += tokens
+        stepped(tokens: tokens)
         state.memory["episodes", default: 0] += Double(fresh.count)
         if let critic { state.memory[Critic.updates] = Double(critic.optimizer.steps) }
         if let broken = updates.broken {
-            try refuse(experience, because: broken)
-        } else if state.step % training.logSteps == 0 || state.step == totalSteps {
-            state.nonfinite = 0
-            try log(updates, metrics: metrics)
+            try refuse(records(experience), because: broken)
+            return true
+        }
+        state.nonfinite = 0
+        if isLogged {
+            try log(loss: updates.loss, norm: updates.norm, rate: updates.rate, metrics.means.filter { $0.value.isFinite })
             try keepCompletions(candidates, weighing, rows: rows.map(\.row))
         }
         return true
@@ -179,21 +148,12 @@ struct OnlineLoop<Method: OnlineMethod> {
         state.memory["beta"] = controller.coefficient
     }
 
-    private mutating func refuse(_ experience: Experience, because quantity: String) throws {
-        state.nonfinite += 1
+    /// What a step that was not applied is remembered by.
+    private func records(_ experience: Experience) -> [JSON] {
         func ids(_ tokens: [Int32]) -> JSON { .array(tokens.map { .integer(Int($0)) }) }
-        let records: [JSON] = experience.samples.map {
+        return experience.samples.map {
             ["prompt_ids": ids(experience.prompts[$0.group]), "completion_ids": ids($0.tokens), "reward": .number($0.score)]
         }
-        try run.refuse(records, step: state.step, epoch: epoch, inARow: state.nonfinite, limit: training.maxNonfiniteSteps, because: quantity, report: context.report)
-    }
-
-    var epoch: Double { Double(state.step) / Double(order.stepsPerEpoch) }
-
-    private mutating func log(_ updates: Updates, metrics: Metrics) throws {
-        var line: [(name: String, value: Double)] = [("loss", updates.loss), ("grad_norm", updates.norm), ("learning_rate", updates.rate)]
-        line += metrics.means.filter { $0.value.isFinite }
-        context.report(.step(try run.log(line, stage: Method.name, steps: totalSteps, epoch: epoch, clock: clock, state: &state)))
     }
 
     /// What is trained on competes again.

@@ -15,11 +15,14 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
 
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
-        let source = try context.model(training)
+        let source = try context.languageModel(training)
         var preflight = try prepare(source, context).preflight
-        if let value = try valueSource(source, context), let policy = preflight.memoryEstimate, let beside = value.memoryEstimate(0, 0) {
-            preflight.memoryEstimate = policy + beside  // activations take turns
-        }
+        // Models beside the policy have memory of their own; activations take turns.
+        var beside = 0
+        if let value = try valueSource(source, context) { beside += value.bytesBeside(.training) }
+        if wantsReference, online.referenceModel != nil || !source.isAdapted { beside += try referenceSource(source, context).bytesBeside(.frozen) }
+        if Method(settings).pull != nil { beside += source.bytesBeside(.following) }
+        preflight.memoryEstimate = preflight.memoryEstimate.map { $0 + beside }
         return preflight
     }
 
@@ -27,9 +30,15 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         try Method(settings).critic.map { try ($0.model.map { try context.openModel($0, training) } ?? source).valuing(for: source) }
     }
 
+    private var wantsReference: Bool { online.beta > 0 || online.tracksKL || Method(settings).needsReference }
+
+    private func referenceSource(_ policy: ModelSource, _ context: StageContext) throws -> ModelSource {
+        try online.referenceModel.map { try context.companion($0, of: policy, training) } ?? policy
+    }
+
     public func run(in context: StageContext) async throws -> StageOutcome {
         try settings.validate()
-        let source = try context.model(training)
+        let source = try context.languageModel(training)
         let data = try prepare(source, context)
         context.report(.preflight(data.preflight))
         guard let openRollouts = context.openRollouts, let openReward = context.openReward, let spec = online.reward else {
@@ -39,8 +48,7 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let reward = try openReward(spec)
         let heldOutReward = try online.heldOutReward.map(openReward)
         let method = Method(settings)
-        let wantsReference = online.beta > 0 || online.tracksKL || method.needsReference
-        let referenceSource = try online.referenceModel.map { try context.openModel($0, training) } ?? source
+        let referenceSource = try referenceSource(source, context)
         let valueSource = try valueSource(source, context)
         let modelHash = try source.contentHash()
         let run = try StageRun(
@@ -57,6 +65,7 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
         let policy = try run.loadPolicy()
         let reference = wantsReference ? try self.reference(policy, referenceSource) : nil
         let critic = try valueSource.flatMap { source in try method.critic.map { try self.critic($0, source, run) } }
+        let anchor = try method.pull.map { try self.anchor($0, source, context) }
         let rollouts = try openRollouts(policy, source)
         guard rollouts.givesTokens else { throw RolloutError.noTokens(engine: rollouts.model.name) }
         let completions = try CompletionLog(folder: context.runPath, keepingTo: run.state.step)
@@ -65,7 +74,7 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
             let pool = method.poolsSamples ? try run.checkpoint.map { try SamplePool(checkpoint: $0) } ?? SamplePool() : nil
             var loop = OnlineLoop(
                 method: method, online: online, training: training, prompts: data.rows, heldOut: data.heldOut, policy: policy, optimizer: optimizer,
-                reference: reference, critic: critic, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
+                reference: reference, critic: critic, anchor: anchor, rolling: Rolling(settings: online, seed: UInt64(training.seed), stopIDs: source.stopIDs, rollouts: rollouts),
                 reward: reward, heldOutReward: heldOutReward, run: run.directory, completions: completions, keeper: keeper, saveWeights: saveWeights, context: context,
                 pool: pool, state: run.state, order: BatchOrder(rows: data.rows.count, settings: training))
             let status = try await loop.train()
@@ -95,7 +104,13 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
     /// The policy with its adapters off, or a model of its own that does not train.
     private func reference(_ policy: any TrainablePolicy, _ source: ModelSource) throws -> any Policy {
         if online.referenceModel == nil, let own = policy.reference { return own }
-        return try source.load(false)
+        return try source.loadFrozen()
+    }
+
+    /// A model for the policy that sampled. An adapted one has an adapter of its own for what the policy's holds.
+    private func anchor(_ pull: Anchor.Pull, _ source: ModelSource, _ context: StageContext) throws -> Anchor {
+        guard let policy = try source.load(source.isAdapted) as? any TrainablePolicy & DistributionPolicy else { preconditionFailure("a model without distributions") }
+        return Anchor(pull, policy: policy, temperature: online.temperature, compute: context.compute)
     }
 
     private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<PromptRow> {

@@ -29,11 +29,7 @@ final class MovingReference {
     /// - Parameter step: Optimizer steps taken.
     func follow(_ trained: any TrainablePolicy, step: Int) {
         guard step % interval == 0 else { return }
-        let (target, source) = (policy.weights, trained.weights)
-        let (new, old) = (Float(mixture), Float(1 - mixture))
-        policy.changeWeights(on: compute) { piece, _ in
-            for i in piece { target.base[i] = new * source.base[i] + old * target.base[i] }
-        }
+        policy.copyWeights(of: trained, mixture: mixture, on: compute)
     }
 
     /// Writes the weights beside a checkpoint: they are part of the state.

@@ -64,14 +64,16 @@ public struct OnPolicyDistillation: Stage {
 
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
-        let source = try context.model(training)
-        _ = try teacher(of: source, context)
-        return try prepare(source, context).preflight
+        let source = try context.languageModel(training)
+        let teacher = try teacher(of: source, context)
+        var preflight = try prepare(source, context).preflight
+        preflight.memoryEstimate = preflight.memoryEstimate.map { $0 + teacher.bytesBeside(.frozen) }
+        return preflight
     }
 
     public func run(in context: StageContext) async throws -> StageOutcome {
         try settings.validate()
-        let source = try context.model(training)
+        let source = try context.languageModel(training)
         let teacherSource = try teacher(of: source, context)
         let data = try prepare(source, context)
         context.report(.preflight(data.preflight))
@@ -90,7 +92,7 @@ public struct OnPolicyDistillation: Stage {
         if let outcome = run.outcome { return outcome }
 
         let policy = try run.loadPolicy()
-        guard let student = policy as? any TrainablePolicy & DistributionPolicy, let teacher = try teacherSource.load(false) as? any DistributionPolicy else {
+        guard let student = policy as? any TrainablePolicy & DistributionPolicy, let teacher = try teacherSource.loadFrozen() as? any DistributionPolicy else {
             preconditionFailure("a model without distributions")
         }
         let rollouts = try openRollouts(policy, source)
@@ -115,13 +117,9 @@ public struct OnPolicyDistillation: Stage {
     private func teacher(of student: ModelSource, _ context: StageContext) throws -> ModelSource {
         var plain = training
         plain.adapter = AdapterSettings()
-        let teacher = try context.openModel(settings.teacher ?? "", plain)
+        let teacher = try context.companion(settings.teacher ?? "", of: student, plain)
         guard teacher.vocabularySize == student.vocabularySize else {
             throw TrainingError.otherVocabulary(model: teacher.path, found: teacher.vocabularySize, expected: student.vocabularySize)
-        }
-        if let theirs = teacher.tokenizer, let ours = student.tokenizer,
-            let id = (0..<Int32(min(ours.vocabularySize, student.vocabularySize))).first(where: { theirs.token($0) != ours.token($0) }) {
-            throw TrainingError.otherTokens(model: teacher.path, id: Int(id), found: theirs.token(id) ?? "", expected: ours.token(id) ?? "")
         }
         return teacher
     }

@@ -16,7 +16,7 @@ public struct PreferenceOptimization: Stage {
 
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
-        let source = try context.model(settings.training)
+        let source = try context.languageModel(settings.training)
         let data = try prepare(source, context)
         return try data.preflight.measured(data.tasks(nil).training, source: source, settings: settings.training)
     }
@@ -24,12 +24,12 @@ public struct PreferenceOptimization: Stage {
     public func run(in context: StageContext) async throws -> StageOutcome {
         try settings.validate()
         let training = settings.training
-        let source = try context.model(training)
+        let source = try context.languageModel(training)
         let data = try prepare(source, context)
         context.report(.preflight(data.preflight))
         if let advice = data.advice { context.report(.notice(advice)) }
 
-        let reference = try settings.referenceModel.map { try context.openModel($0, training) } ?? source
+        let reference = try settings.referenceModel.map { try context.companion($0, of: source, training) } ?? source
         let identity = settings.needsReference ? try reference.identity() : nil
         let modelHash = try source.contentHash()
         let run = try StageRun(
@@ -44,7 +44,7 @@ public struct PreferenceOptimization: Stage {
 
         guard let identity else {
             let tasks = data.tasks(nil)
-            return try run.train(tasks.training, evaluation: tasks.evaluation, policy: run.loadPolicy())
+            return try await run.train(tasks.training, evaluation: tasks.evaluation, policy: run.loadPolicy())
         }
 
         if settings.movesReference == true {
@@ -54,7 +54,7 @@ public struct PreferenceOptimization: Stage {
                 moved.load(false), source: moved, following: policy, mixture: settings[\.referenceMixture], interval: settings[\.referenceInterval],
                 compute: context.compute)
             let tasks = data.tasks(nil)
-            return try run.train(tasks.training, evaluation: tasks.evaluation, policy: policy, reference: moving)
+            return try await run.train(tasks.training, evaluation: tasks.evaluation, policy: policy, reference: moving)
         }
 
         var logProbs = try ReferenceLogProbs(
@@ -63,7 +63,7 @@ public struct PreferenceOptimization: Stage {
         let isPolicy = settings.referenceModel == nil && (run.checkpoint == nil || source.isAdapted)
         if !isPolicy, !logProbs.missing.isEmpty {
             // Loaded, used and freed before the policy takes its memory.
-            let policy = try reference.load(false)
+            let policy = try reference.loadFrozen()
             guard try logProbs.compute(with: policy, report: context.report, isCancelled: context.isCancelled) else {
                 return try run.interrupted(run.state)
             }
@@ -76,7 +76,7 @@ public struct PreferenceOptimization: Stage {
         }
 
         let tasks = data.tasks(logProbs)
-        return try run.train(tasks.training, evaluation: tasks.evaluation, policy: policy)
+        return try await run.train(tasks.training, evaluation: tasks.evaluation, policy: policy)
     }
 
     private func prepare(_ source: ModelSource, _ context: StageContext) throws -> any PreferenceRows {

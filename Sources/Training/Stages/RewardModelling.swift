@@ -51,7 +51,7 @@ public struct RewardModelling: Stage {
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]], comparisons: comparisons)
         if let outcome = run.outcome { return outcome }
         let policy = try run.loadPolicy()
-        let outcome = try run.train(try task(data.rows), evaluation: data.heldOut.isEmpty ? nil : try task(data.heldOut), policy: policy)
+        let outcome = try await run.train(try task(data.rows), evaluation: data.heldOut.isEmpty ? nil : try task(data.heldOut), policy: policy)
         if let model = outcome.modelPath {
             let sample = try RowList((data.heldOut + data.rows).prefix(8))
             try SavedScores(policy: policy, source: source, isRounded: training.saveType != .f32, context: context, settings: training)

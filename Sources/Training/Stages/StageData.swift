@@ -56,7 +56,7 @@ struct StageData<Row: TokenRow> {
             largest.add(size.tokens, size.scored)
         }
         preflight.lengths = zip(lengths, counts).map { Preflight.Lengths($0.name, $1) }
-        preflight.memoryEstimate = source.memoryEstimate(largest.tokens, largest.scored)
+        preflight.memoryEstimate = source.memoryEstimate(.training, largest.tokens, largest.scored)
         preflight.example = try example(rows.row(0))
         (preflight.rowsOnDisk, preflight.rowsInMemory) = (rows.fileBytes, all.memory)
     }
@@ -112,8 +112,33 @@ extension StageContext {
         return try openModel(path, settings)
     }
 
+    /// The same, of a stage that asks it for log-probs.
+    /// - Throws: `ModelError.noLanguageHead`.
+    func languageModel(_ settings: TrainingSettings) throws -> ModelSource { try model(settings).predicting() }
+
+    /// A model whose log-probs or logits are held against those of `policy`: a reference, a teacher.
+    /// - Throws: `ModelError.noLanguageHead`, `TrainingError.otherTokens` if its ids do not mean what the policy's do.
+    func companion(_ path: String, of policy: ModelSource, _ settings: TrainingSettings) throws -> ModelSource {
+        let model = try openModel(path, settings).predicting()
+        if let theirs = model.tokenizer, let ours = policy.tokenizer,
+            let id = (0..<Int32(min(ours.vocabularySize, policy.vocabularySize))).first(where: { theirs.token($0) != ours.token($0) }) {
+            throw TrainingError.otherTokens(model: model.path, id: Int(id), found: theirs.token(id) ?? "", expected: ours.token(id) ?? "")
+        }
+        return model
+    }
+
     /// Where a stage's token rows go.
     func scratch() -> ScratchFile { ScratchFile(near: (runPath as NSString).deletingLastPathComponent, memoryLimit: rowMemory) }
+}
+
+extension ModelSource {
+    fileprivate func predicting() throws -> ModelSource {
+        guard predictsTokens else { throw ModelError.noLanguageHead(architecture: path) }
+        return self
+    }
+
+    /// Bytes of this model beside one that trains; their activations take turns.
+    func bytesBeside(_ use: Use) -> Int { memoryEstimate(use, 0, 0).map { max(0, $0 - Transformer.processBytes) } ?? 0 }
 }
 
 extension RowOrigin {

@@ -11,7 +11,7 @@ public struct SupervisedFineTuning: Stage {
 
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
-        let source = try context.model(settings.training)
+        let source = try context.languageModel(settings.training)
         let data = try prepare(source, context)
         return try data.preflight.measured(SupervisedTask(data.rows), source: source, settings: settings.training)
     }
@@ -19,7 +19,7 @@ public struct SupervisedFineTuning: Stage {
     public func run(in context: StageContext) async throws -> StageOutcome {
         try settings.validate()
         let training = settings.training
-        let source = try context.model(training)
+        let source = try context.languageModel(training)
         let data = try prepare(source, context)
         context.report(.preflight(data.preflight))
 
@@ -33,7 +33,7 @@ public struct SupervisedFineTuning: Stage {
             lineage: [["role": "model", "path": .string(source.path), "hash": .string(modelHash)]]
         )
         if let outcome = run.outcome { return outcome }
-        return try run.train(
+        return try await run.train(
             SupervisedTask(data.rows), evaluation: data.heldOut.isEmpty ? nil : SupervisedTask(data.heldOut),
             policy: run.loadPolicy())
     }

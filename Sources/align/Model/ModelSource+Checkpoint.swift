@@ -26,6 +26,7 @@ extension ModelSource {
         // A base whose weights were rounded is another one.
         if frozen.rounds { precision += " of bf16 weights" }
         load = { try frozen.load(trains: $0) }
+        loadFrozen = { try frozen.load(trains: false) }
         save = { policy, dtype, folder in
             guard let type = WeightType(rawValue: dtype) else { preconditionFailure("\(dtype) is no type of weights") }
             try AdapterFile.save(frozen.config, base: frozen.checkpoint, tensors: policy.tensorSources, dtype: type, to: folder)
@@ -34,7 +35,7 @@ extension ModelSource {
             guard let model = policy as? Transformer else { preconditionFailure("an adapter is a transformer's") }
             try model.loadAdapter(AdapterFile(folder: folder))
         }
-        memoryEstimate = { tokens, scoredTokens in frozen.memoryEstimate(tokens: tokens, scoredTokens: scoredTokens) }
+        memoryEstimate = { frozen.memoryEstimate(adapter: $0 == .frozen ? nil : frozen.config, tokens: $1, scoredTokens: $2) }
     }
 
     init(_ checkpoint: Checkpoint, compute: Compute, precision: Precision, recompute: Bool) {
@@ -53,6 +54,8 @@ extension ModelSource {
         fillHead: ScoredBackbone.Fill? = nil
     ) {
         let config = saved.config
+        // Products with blocks are our own; where others multiply, a frozen model would not give the same bits. A score head comes with floats.
+        let canFreeze = fillHead == nil && compute.identity(precision) == compute.path.rawValue
         self.init(
             path: checkpoint.path, tokenizer: checkpoint.tokenizer, template: checkpoint.chatTemplate, vocabularySize: config.vocabularySize,
             maxPositions: config.maxPositions, precision: precision.rawValue, kernels: compute.identity(precision),
@@ -72,11 +75,18 @@ extension ModelSource {
                 }
                 policy.weightsChanged()
             },
-            memoryEstimate: { tokens, scoredTokens in
-                Transformer.memoryEstimate(config: config, tokens: tokens, scoredTokens: scoredTokens, trains: true, precision: precision, recompute: recompute)
+            memoryEstimate: { use, tokens, scoredTokens -> Int? in
+                guard use == .frozen, canFreeze else {
+                    return Transformer.memoryEstimate(
+                        config: config, tokens: tokens, scoredTokens: scoredTokens, trains: use == .training, precision: precision, recompute: recompute)
+                }
+                return try? Transformer.memoryEstimate(
+                    frozen: checkpoint, base: .auto, adapter: nil, tokens: tokens, scoredTokens: scoredTokens, precision: precision, recompute: recompute)
             })
+        if canFreeze { loadFrozen = { try Transformer(frozen: checkpoint, adapter: nil, seed: 0, compute: compute, precision: precision, trains: false) } }
         templateVariables = checkpoint.templateVariables
         stopIDs = checkpoint.stopIDs
+        predictsTokens = !config.scoresSequences
     }
 }
 
@@ -179,9 +189,9 @@ private struct FrozenBase: Sendable {
             fillHead: fillHead)
     }
 
-    func memoryEstimate(tokens: Int, scoredTokens: Int) -> Int? {
+    func memoryEstimate(adapter: AdapterConfig?, tokens: Int, scoredTokens: Int) -> Int? {
         try? Transformer.memoryEstimate(
-            frozen: checkpoint, base: settings.adapter.basePrecision, adapter: config, tokens: tokens, scoredTokens: scoredTokens, precision: precision,
+            frozen: checkpoint, base: settings.adapter.basePrecision, adapter: adapter, tokens: tokens, scoredTokens: scoredTokens, precision: precision,
             recompute: settings.recompute)
     }
 }

@@ -88,13 +88,13 @@ public struct GKD: DistributionObjective {
     /// Tokens of one block of the chunk form.
     private static let blockRows = 4
 
-    /// Whole rows of logits `[rows, V]`: the student's become ∂(Σ divergence / tokens)/∂logits.
-    /// - Parameter tokens: N, those of the whole step.
+    /// Whole rows of logits `[rows, V]`: the student's become ∂(Σ w·divergence)/∂logits.
+    /// - Parameter weights: w of each row.
     /// - Returns: Each row's divergence, nats.
-    public func rows(student: Matrix, teacher: Matrix, tokens: Int, on compute: Compute) -> [Double] {
-        precondition(student.rows == teacher.rows && student.columns == teacher.columns,
+    public func rows(student: Matrix, teacher: Matrix, weights: [Double], on compute: Compute) -> [Double] {
+        precondition(student.rows == teacher.rows && student.columns == teacher.columns && weights.count == student.rows,
             "student [\(student.rows), \(student.columns)], teacher [\(teacher.rows), \(teacher.columns)]")
-        let (V, N) = (student.columns, Double(max(1, tokens)))
+        let V = student.columns
         var values = [Double](repeating: 0, count: student.rows)
         values.withUnsafeMutableBufferPointer { values in
             let results = values
@@ -104,7 +104,7 @@ public struct GKD: DistributionObjective {
                     let (z, theirs) = (student.pointer + row * student.stride, teacher.pointer + row * teacher.stride)
                     for j in 0..<V { (q[j], p[j]) = (Double(z[j]), Double(theirs[j])) }
                     results[row] = q.withUnsafeMutableBufferPointer { q in p.withUnsafeMutableBufferPointer { p in divergence(student: q, teacher: p) } }
-                    for j in 0..<V { z[j] = Float(q[j] / N) }
+                    for j in 0..<V { z[j] = Float(q[j] * weights[row]) }
                 }
             }
         }

@@ -18,6 +18,8 @@ public struct MDPO: Objective {
     public enum Divergence: String, CaseIterable, Sendable, Codable {
         /// KL(π‖π_k), and KL(π_k‖π).
         case policy, previous
+        /// KL(π‖π_k) over whole distributions: not of this loss, which sees the sampled tokens alone, but of an `Anchor`.
+        case exact
     }
 
     public static let name = "mdpo"
@@ -47,7 +49,7 @@ public struct MDPO: Objective {
                     loss.gradient.values[t] = weight * term.slope
                 }
             }
-            loss.record("kl_previous", penalty(min(Self.largest, max(-Self.largest, inputs.logRatio(row)))).value)
+            if divergence != .exact { loss.record("kl_previous", penalty(min(Self.largest, max(-Self.largest, inputs.logRatio(row)))).value) }
             loss.record("log_ratio/abs", abs(inputs.logRatio(row)))
         }
         return loss
@@ -65,59 +67,7 @@ public struct MDPO: Objective {
         switch divergence {
         case .policy: (exp(u) * u - exp(u) + 1, exp(u) * u)
         case .previous: (exp(u) - 1 - u, exp(u) - 1)
+        case .exact: (0, 0)
         }
-    }
-}
-
-/// MDPO with the KL to π_k summed exactly over the vocabulary at every sampled prefix, which has less variance than one token's.
-///
-///     L = (1/B) Σ_i [−ρ_i·A_i + γ·Σ_t KL(π(·|y_<t)‖π_k(·|y_<t))],  ρ_i = π(y_i|x)/π_k(y_i|x)
-///
-/// Biased by the prefixes being π_k's. It asks for whole distributions and gives its gradient with respect to the logits. Source:
-/// Tomar et al. 2020 (MDPO), eq. 5. B counts the completions of the whole step (`StepTotals.pairs`).
-public struct ExactMDPO: Objective {
-    public static let name = "mdpo_exact"
-    public var gamma: Double
-    public init(gamma: Double = 0.5) { self.gamma = gamma }
-
-    public struct Inputs: Sendable {
-        /// Logits of π and of π_k at every token of every completion, `[completions][tokens][V]`.
-        public var logits: [[[Double]]], old: [[[Double]]]
-        /// The sampled tokens.
-        public var tokens: [[Int]]
-        public var advantages: [Double]
-        public init(logits: [[[Double]]], old: [[[Double]]], tokens: [[Int]], advantages: [Double]) {
-            precondition(
-                logits.count == old.count && logits.count == tokens.count && logits.count == advantages.count,
-                "\(logits.count) completions, \(old.count) old ones, \(advantages.count) advantages")
-            (self.logits, self.old, self.tokens, self.advantages) = (logits, old, tokens, advantages)
-        }
-    }
-
-    /// - Returns: The gradient is with respect to the logits: one row a token, completion by completion.
-    public func callAsFunction(_ inputs: Inputs, step: StepTotals) throws(ObjectiveError) -> Loss {
-        let B = Double(step.pairs)
-        var loss = Loss(gradientLike: Ragged(rows: inputs.logits.flatMap { $0 }))
-        var first = 0
-        for (row, logits) in inputs.logits.enumerated() {
-            let logProbs = logits.map { logSoftmax($0) }
-            let u = inputs.tokens[row].indices.reduce(0) { sum, t in
-                sum + logProbs[t][inputs.tokens[row][t]] - logSoftmax(inputs.old[row][t])[inputs.tokens[row][t]]
-            }
-            guard u.isFinite else { throw .notFinite(objective: Self.name, quantity: "the log-ratio", row: row) }
-            let surrogate = MDPO(gamma: 0).term(logRatio: u, advantage: inputs.advantages[row])
-            loss.value += surrogate.value / B
-            for (t, token) in inputs.tokens[row].enumerated() {
-                let kl = ExactKL(logits: logits[t], reference: inputs.old[row][t])
-                loss.value += gamma * kl.value / B
-                loss.record("kl_previous", kl.value)
-                for (j, place) in loss.gradient.range(first + t).enumerated() {
-                    let moved = (j == token ? 1 : 0) - exp(logProbs[t][j])
-                    loss.gradient.values[place] = (surrogate.slope * moved + gamma * kl.gradient[j]) / B
-                }
-            }
-            first += logits.count
-        }
-        return loss
     }
 }

@@ -19,7 +19,7 @@ public struct MirrorDescentSettings: OnlineStageSettings {
         .number("gamma", \.gamma, expected: "a number above 0, such as 0.5", where: { $0 > 0 }, group: "Objective",
             help: "weight of the KL to the policy that sampled: one over the step size of mirror descent"),
         .choice("ratio", \.ratio, group: "Objective", help: "one ratio for the completion, or one for each token"),
-        .choice("divergence", \.divergence, group: "Objective", help: "KL of the policy from the one that sampled, or the other way round"),
+        .choice("divergence", \.divergence, group: "Objective", help: "policy: KL of the policy from the one that sampled; previous: the other way round; exact: the first, over the whole vocabulary at every token, for a second model in memory"),
         .flag("length-norm", \.normalisesLength, group: "Objective", help: "divide a completion's loss by its tokens"),
         .flag("normalize-advantages", \.normalisesAdvantages, group: "Objective", help: "divide advantages by their standard deviation over the step"),
     ] + sharedFields
@@ -33,6 +33,10 @@ public struct MirrorDescentMethod: OnlineMethod {
     public static let summary = "sample, score, and take mirror-descent steps: a soft pull to the policy that sampled in place of clipping"
     private let settings: MirrorDescentSettings
     public init(_ settings: MirrorDescentSettings) { self.settings = settings }
+
+    public var pull: Anchor.Pull? {
+        settings.divergence == .exact ? Anchor.Pull(weight: settings.gamma, normalisesLength: settings.normalisesLength) : nil
+    }
 
     public func weigh(_ experience: Experience) -> Weighing { Weighing(leavingOneOut: experience, normalises: settings.normalisesAdvantages) }
 
