@@ -142,7 +142,7 @@ import Testing
 
     @Test("a misspelt part names the nearest; the example parses") func nearestPart() throws {
         #expect(throws: UsageError.badArgument(
-            command: "bench", placeholder: "PART", found: "trian", expected: "one of kernels, train, decode, load, tokenize, growth", nearest: "train")
+            command: "bench", placeholder: "PART", found: "trian", expected: "one of kernels, train, losses, decode, load, tokenize, growth", nearest: "train")
         ) { try BenchCommand.parse(["trian"]) }
         let command = try BenchCommand.parse(BenchCommand.usage.example.split(separator: " ").dropFirst(2).map(String.init))
         #expect(command.parts.map { $0.name } == ["train", "decode"] && command.settings.rounds == 7 && command.old == "before.json")

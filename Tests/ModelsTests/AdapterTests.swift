@@ -58,29 +58,8 @@ private func expectGradients(_ model: Transformer, sourceLocation: SourceLocatio
     func loss() throws -> Double { zip(try model.logProbs(of: batch).logProbs.values, c).reduce(0) { $0 + $1.0 * $1.1 } }
     _ = try model.logProbs(of: batch)
     try model.backward(c)
-    let gradients = model.gradients.array
-    var random = RandomStream(seed: 6, stream: 0, index: 0)
-    for parameter in model.parameters {
-        let weights = UnsafeMutableBufferPointer(start: model.weights.base + parameter.offset, count: parameter.count)
-        let gradient = gradients[parameter.range]
-        let norm = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-        let direction = gradient.map { Float(Double($0) / max(norm, 1e-12) + random.normal() / Double(parameter.count).squareRoot()) }
-        let saved = Array(weights)
-        // A steep loss is straight over a short way only.
-        let h = Float(2e-3 / max(1, norm / 4))
-        func at(_ step: Float) throws -> Double {
-            for i in weights.indices { weights[i] = saved[i] + step * direction[i] }
-            model.adapter?.weightsChanged(keepsNorms: true, on: model.compute)
-            return try loss()
-        }
-        let numeric = (try at(h) - at(-h)) / Double(2 * h)
-        for i in weights.indices { weights[i] = saved[i] }
-        model.adapter?.weightsChanged(keepsNorms: true, on: model.compute)
-        let analytic = zip(gradient, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-        #expect(norm > 1e-6, "\(parameter.name) has no gradient", sourceLocation: sourceLocation)
-        #expect(
-            abs(numeric - analytic) < 1e-2 * max(abs(numeric), 0.05), "\(parameter.name): analytic \(analytic), numeric \(numeric)", sourceLocation: sourceLocation)
-    }
+    try expectDerivatives(
+        of: model, seed: 6, loss: loss, changed: { model.adapter?.weightsChanged(keepsNorms: true, on: model.compute) }, sourceLocation: sourceLocation)
 }
 
 @Suite("Adapter gradient") struct AdapterGradientTests {

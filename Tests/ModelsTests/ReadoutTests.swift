@@ -41,25 +41,7 @@ import Testing
         func loss() throws -> Double { zip(try model.scores(of: batch).readouts, coefficients).reduce(0) { $0 + $1.0 * $1.1 } }
         _ = try model.logProbs(of: batch)
         try model.backward(ScoreGradient(readouts: coefficients))
-        for parameter in model.parameters {
-            let weights = UnsafeMutableBufferPointer(start: model.weights.base + parameter.offset, count: parameter.count)
-            let gradient = Array(UnsafeBufferPointer(start: model.gradients.base + parameter.offset, count: parameter.count))
-            let norm = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-            let direction = gradient.map { Float(Double($0) / max(norm, 1e-12) + random.normal() / Double(parameter.count).squareRoot()) }
-            let saved = Array(weights)
-            let h: Float = 2e-3
-            func at(_ step: Float) throws -> Double {
-                for i in weights.indices { weights[i] = saved[i] + step * direction[i] }
-                model.weightsChanged()
-                return try loss()
-            }
-            let numeric = (try at(h) - at(-h)) / Double(2 * h)
-            for i in weights.indices { weights[i] = saved[i] }
-            model.weightsChanged()
-            let analytic = zip(gradient, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-            #expect(norm > 0, "\(parameter.name) has no gradient")
-            #expect(abs(numeric - analytic) < 1e-2 * max(abs(numeric), 0.05), "\(parameter.name): analytic \(analytic), numeric \(numeric)")
-        }
+        try expectDerivatives(of: model, loss: loss, changed: model.weightsChanged)
     }
 
     @Test("a score's bits are those of the row alone: packed or not, prompt shared or not", arguments: Precision.allCases) func alone(precision: Precision) throws {

@@ -31,25 +31,7 @@ import Testing
         func loss() throws -> Double { zip(try model.scores(of: batch).logProbs.values, coefficients).reduce(0) { $0 + $1.0 * $1.1 } }
         _ = try model.logProbs(of: batch)
         try model.backward(coefficients)
-        for parameter in model.parameters {
-            let weights = UnsafeMutableBufferPointer(start: model.weights.base + parameter.offset, count: parameter.count)
-            let gradient = UnsafeBufferPointer(start: model.gradients.base + parameter.offset, count: parameter.count)
-            // Half along the gradient itself, half at random: large enough to stand above fp32's noise.
-            let norm = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-            let direction = gradient.map { Float(Double($0) / max(norm, 1e-12) + random.normal() / Double(parameter.count).squareRoot()) }
-            let saved = Array(weights)
-            let h: Float = 2e-3
-            func at(_ step: Float) throws -> Double {
-                for i in weights.indices { weights[i] = saved[i] + step * direction[i] }
-                model.weightsChanged()
-                return try loss()
-            }
-            let numeric = (try at(h) - at(-h)) / Double(2 * h)
-            for i in weights.indices { weights[i] = saved[i] }
-            model.weightsChanged()
-            let analytic = zip(gradient, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-            #expect(abs(numeric - analytic) < 1e-2 * max(abs(numeric), 0.05), "\(parameter.name): analytic \(analytic), numeric \(numeric)")
-        }
+        try expectDerivatives(of: model, loss: loss, changed: model.weightsChanged)
     }
 
     @Test("a temperature of 2 is a head of half the weights") func temperature() throws {

@@ -29,6 +29,7 @@ enum BenchParts {
         [
             KernelsPart.self,
             TrainPart.self,
+            LossStepsPart.self,
             DecodePart.self,
             LoadPart.self,
             TokenizePart.self,

@@ -55,9 +55,11 @@ final class TrainingStep {
     }
 
     /// Forward, backward, gradient norm, and AdamW, which packs the weights and clears the gradients.
-    func run(_ batch: BenchBatch) throws {
-        _ = try model.logProbs(of: batch.batch)
-        try model.backward(batch.gradient)
+    func run(_ batch: BenchBatch) throws { try run(batch.batch) { _ in ScoreGradient(logProbs: batch.gradient) } }
+
+    /// The same with the gradient of a loss.
+    func run(_ batch: SegmentTree, _ gradient: (TokenScores) throws -> ScoreGradient) throws {
+        try model.backward(gradient(model.logProbs(of: batch)))
         // So slow that the weights stay what they are.
         optimizer.update(model, learningRate: 1e-9, gradientNorm: optimizer.gradientNorm(of: model))
     }

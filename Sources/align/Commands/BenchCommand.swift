@@ -19,7 +19,7 @@ struct BenchCommand: Command {
             .optional("measured", "NEW.json", "with --compare: take the figures from this --json output and measure nothing"),
             .switched("json", "print one JSON object"),
         ],
-        positionals: [Positional(placeholder: "PART", help: "what to measure: " + BenchParts.names.joined(separator: ", ") + "; none: all but growth", count: .any)],
+        positionals: [Positional(placeholder: "PART", help: "what to measure: " + BenchParts.names.joined(separator: ", ") + "; none: all but losses and growth", count: .any)],
         example: "align bench train decode --rounds 7 --compare before.json",
         notes: """
             Parts:

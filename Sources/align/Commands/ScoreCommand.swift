@@ -173,8 +173,8 @@ struct ScoreCommand: Command {
         } else {
             return []
         }
-        if preflight.truncated > 0 { Output.warn("\(preflight.truncated) rows are cut to \(settings.maxLength) tokens") }
-        for lost in (preflight.badRows + preflight.dropped).prefix(20) { Output.warn("left out: \(lost.origin): \(lost.reason)") }
+        if preflight.truncated > 0 { Output.warnOnce("\(preflight.truncated) rows are cut to \(settings.maxLength) tokens") }
+        for lost in (preflight.badRows + preflight.dropped).prefix(20) { Output.warnOnce("left out: \(lost.origin): \(lost.reason)") }
         guard !rows.isEmpty else {
             let reason = preflight.dropped.first.map { "\($0.origin): \($0.reason)" } ?? "none could be read"
             throw CommandError.badData(path: source.files.joined(separator: ", "), reason: "no rows to score; \(reason)")

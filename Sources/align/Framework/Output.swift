@@ -30,6 +30,11 @@ enum Output {
     static func prompt(_ text: String) { try? write(text, to: STDERR_FILENO) }
     static func warn(_ text: String) { note("warning: " + text) }
 
+    /// The same of what comes up several times in one run, and is news once.
+    static func noteOnce(_ text: String) { if noted.withLock({ $0.insert(text).inserted }) { note(text) } }
+    static func warnOnce(_ text: String) { noteOnce("warning: " + text) }
+    private static let noted = Mutex<Set<String>>([])
+
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
     private static func write(_ text: String, to descriptor: Int32) throws(Failure) {

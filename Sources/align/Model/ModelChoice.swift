@@ -55,7 +55,7 @@ struct ModelChoice {
         if let path {
             if fileExists(path) { return path }
             if let cached = Checkpoint.cachedModel(named: path) {
-                Output.note("model: \(cached)")
+                Output.noteOnce("model: \(cached)")
                 return cached
             }
             throw .missingFile(path: path, what: "a checkpoint (a Hugging Face folder, a .safetensors or a .gguf file, or the name of a cached model)")
@@ -63,7 +63,7 @@ struct ModelChoice {
         guard let path = Checkpoint.defaultModel() else {
             throw .noModel(searched: (Checkpoint.cacheFolder ?? "~/.cache/align") + "/models/SmolLM2-135M-Instruct.Q4_1.gguf")
         }
-        Output.note("model: \(path) (the default; --model PATH takes another)")
+        Output.noteOnce("model: \(path) (the default; --model PATH takes another)")
         return path
     }
 

@@ -1,0 +1,98 @@
+import Checkpoints
+import Models
+import Tensors
+import Training
+
+/// A step of every preference loss and of reward training, beside plain DPO's in the same round.
+struct LossStepsPart: BenchPart {
+    static let name = "losses"
+    static let summary = "a step of every loss of `align dpo` and of `align reward`, beside plain DPO's: tokens/s and the ratio"
+    static let isDefault = false
+
+    /// A step's data under one loss.
+    private struct Case {
+        let name: String
+        let model: TrainingStep
+        let task: any TrainingTask
+        var seconds: [Double] = []
+        /// Seconds over DPO's of the same round, both by token.
+        var ratios: [Double] = []
+
+        var rows: [Int] { Array(0..<task.rowCount) }
+        var tokens: Double { Double(task.batch(rows).plainTokenCount) }
+
+        /// A whole step as the loop takes it: what couples the rows, forward, loss, backward, update.
+        func step() throws {
+            var bound = task
+            let totals = rows.map { task.totals(of: $0) }.reduce(StepTotals(), +)
+            if let coupled = task as? any CoupledTask {
+                let surveys = try coupled.survey(rows, of: [rows]).map { [try model.model.scores(of: $0)] } ?? []
+                bound = try coupled.bound(to: [rows], surveys: surveys, totals: totals, memory: [:])
+            }
+            try model.run(bound.batch(rows)) { try bound.loss($0, rows: rows, step: totals).scoreGradient }
+        }
+    }
+
+    func run(_ context: BenchContext) throws {
+        let checkpoint = try context.model()
+        let step = TrainingStep(try Transformer(checkpoint, compute: context.compute, precision: context.precision))
+        let data = Data(context.settings, context.config)
+        var cases = PreferenceLoss.all.map { loss in
+            var settings = PreferenceSettings()
+            settings.loss = loss.name
+            return Case(name: loss.name, model: step, task: data.task(settings.filled))
+        }
+        let source = ModelSource(checkpoint, compute: context.compute, precision: context.precision, recompute: false)
+        if let scorer = try source.scoring?(ScoreHead()).load(true) as? Transformer {
+            cases.append(Case(name: "reward model", model: TrainingStep(scorer), task: data.rewardTask))
+        }
+        for index in cases.indices { try cases[index].step() }  // once to touch the memory
+        for _ in 0..<context.rounds {
+            // DPO is the first of all; each loss is held against the DPO steps before and behind it.
+            for index in cases.indices {
+                let before = try seconds(cases[0]), own = try seconds(cases[index]), after = try seconds(cases[0])
+                cases[index].seconds.append(own)
+                cases[index].ratios.append(cases[index].tokens / own * (before + after) / 2 / cases[0].tokens)
+            }
+        }
+        for entry in cases {
+            let ratio = entry.ratios.sorted()[entry.ratios.count / 2]
+            try context.report(Figure(entry.name, entry.seconds.map { entry.tokens / $0 }, "tokens/s", note: formatted(ratio, "%.2f of DPO's")))
+        }
+    }
+
+    private func seconds(_ entry: Case) throws -> Double {
+        let watch = Stopwatch()
+        try entry.step()
+        return watch.seconds
+    }
+
+    /// Pairs of random tokens, one set for all.
+    private struct Data {
+        let pairs: [PairRow]
+
+        init(_ settings: BenchSettings, _ config: ModelConfig) {
+            pairs = (0..<settings.pairs).map { pair in
+                func tokens(_ count: Int, _ part: Int) -> [Int32] { BenchBatch.tokens(count, 3 * pair + part, of: config) }
+                return PairRow(prompt: tokens(settings.promptTokens, 0), chosen: tokens(settings.completionTokens, 1), rejected: tokens(settings.completionTokens, 2))
+            }
+        }
+
+        func task(_ settings: PreferenceSettings) -> any TrainingTask {
+            guard let objective = settings.unpairedObjective() else {
+                return PairTask(rows: pairs, reference: pairs.map { _ in (0, 0) }, objective: settings.pairObjective(), isReferenced: settings.needsReference)
+            }
+            let rows = pairs.flatMap {
+                [UnpairedRow(prompt: $0.prompt, completion: $0.chosen, isDesirable: true), UnpairedRow(prompt: $0.prompt, completion: $0.rejected, isDesirable: false)]
+            }
+            let mismatched = Dictionary(uniqueKeysWithValues: UnpairedTask.mismatches(of: Array(rows.indices)).map { ($0, 0.0) })
+            return UnpairedTask(rows: rows, objective: objective, reference: rows.map { _ in 0 }, mismatched: mismatched, maxLength: .max)
+        }
+
+        var rewardTask: any TrainingTask {
+            RewardTask(
+                rows: pairs.map { RewardRow(prompt: $0.prompt, completions: [$0.chosen, $0.rejected], label: .preference(margin: 0, probability: 1)) },
+                objective: BradleyTerry())
+        }
+    }
+}
