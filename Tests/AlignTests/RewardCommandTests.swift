@@ -21,20 +21,21 @@ import Training
         #expect(result.code == 0, "exit \(result.code): \(result.err)")
     }
 
-    private func scores(_ words: [String]) throws -> [JSON] {
-        let result = try Child(["score", "--precision", "fp32"] + words).wait()
+    private func scores(_ words: [String], precision: Precision = .fp32) throws -> [JSON] {
+        let result = try Child(["score", "--precision", precision.rawValue] + words).wait()
         #expect(result.code == 0, "exit \(result.code): \(result.err)")
         return try result.json()
     }
 
-    @Test("a trained model scores what its tokens score in the library, and depends on nothing else") func scored() throws {
-        try train("run", ["--precision", "fp32"])
+    @Test("a trained model scores what its tokens score in the library, and depends on nothing else", arguments: Precision.allCases)
+    func scored(precision: Precision) throws {
+        try train("run", ["--precision", precision.rawValue])
         let model = "\(place.path)/run/model"
-        let found = try scores(["--model", model, "--pairs", place.pairs])
+        let found = try scores(["--model", model, "--pairs", place.pairs], precision: precision)
         #expect(found.count == 14)
         let checkpoint = try Checkpoint.open(model)
         #expect(checkpoint.config.scoreOutputs == 1 && checkpoint.config.architecture == "LlamaForSequenceClassification")
-        let source = ModelSource(checkpoint, compute: try Compute(threads: 1), precision: .fp32, recompute: false)
+        let source = ModelSource(checkpoint, compute: try Compute(threads: 1), precision: precision, recompute: false)
         let policy = try source.load(false)
         let rows = try RowLoading.pairs([place.pairs], source: source, settings: TrainingSettings(learningRate: 0)).rows
         for (json, row) in zip(found, rows) {

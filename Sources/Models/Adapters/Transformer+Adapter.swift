@@ -38,6 +38,17 @@ extension Transformer {
         if let initial { try self.adapter?.load(initial, on: compute) }
     }
 
+    /// Whether a model that stays as it is may lie in blocks: their products are our own, and where others multiply the bits would differ.
+    public static func mayFreeze(_ compute: Compute, _ precision: Precision) -> Bool { compute.identity(precision) == compute.path.rawValue }
+
+    /// A model that only says what it thinks of tokens: a reference, a teacher, a reward model. Its numbers are those of a model that could be
+    /// trained, bit for bit; its matrices lie in bf16 or in their file's blocks where that can be.
+    /// - Throws: `CheckpointError`, `ModelError`.
+    public static func frozen(_ checkpoint: Checkpoint, compute: Compute, precision: Precision) throws -> Transformer {
+        guard mayFreeze(compute, precision) else { return try Transformer(checkpoint, compute: compute, precision: precision, trains: false) }
+        return try Transformer(frozen: checkpoint, adapter: nil, seed: 0, compute: compute, precision: precision, trains: false)
+    }
+
     /// The type in memory of a frozen base's tensor; nil: as stored.
     static func type(of name: String, in checkpoint: Checkpoint, base: BasePrecision, precision: Precision) -> ElementType? {
         guard name.hasPrefix("model.layers.") || name == "lm_head.weight" else { return nil }

@@ -21,7 +21,7 @@ public final class ModelReward: Reward {
         }
         text = checkpoint.text
         maxPositions = checkpoint.config.maxPositions
-        let policy = try Transformer(checkpoint, compute: compute, precision: precision, trains: false)
+        let policy = try Transformer.frozen(checkpoint, compute: compute, precision: precision)
         scorer = RewardScorer(policy: policy, outputs: checkpoint.config.scoreHeads.reduce(0) { $0 + $1.outputs })
     }
 

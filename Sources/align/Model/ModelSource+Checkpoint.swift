@@ -54,8 +54,7 @@ extension ModelSource {
         fillHead: ScoredBackbone.Fill? = nil
     ) {
         let config = saved.config
-        // Products with blocks are our own; where others multiply, a frozen model would not give the same bits. A score head comes with floats.
-        let canFreeze = fillHead == nil && compute.identity(precision) == compute.path.rawValue
+        let canFreeze = fillHead == nil && Transformer.mayFreeze(compute, precision)  // a new score head comes with floats
         self.init(
             path: checkpoint.path, tokenizer: checkpoint.tokenizer, template: checkpoint.chatTemplate, vocabularySize: config.vocabularySize,
             maxPositions: config.maxPositions, precision: precision.rawValue, kernels: compute.identity(precision),
@@ -83,7 +82,7 @@ extension ModelSource {
                 return try? Transformer.memoryEstimate(
                     frozen: checkpoint, base: .auto, adapter: nil, tokens: tokens, scoredTokens: scoredTokens, precision: precision, recompute: recompute)
             })
-        if canFreeze { loadFrozen = { try Transformer(frozen: checkpoint, adapter: nil, seed: 0, compute: compute, precision: precision, trains: false) } }
+        if canFreeze { loadFrozen = { try Transformer.frozen(checkpoint, compute: compute, precision: precision) } }
         templateVariables = checkpoint.templateVariables
         stopIDs = checkpoint.stopIDs
         predictsTokens = !config.scoresSequences

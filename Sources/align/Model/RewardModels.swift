@@ -113,7 +113,7 @@ struct RewardModels {
         let compute = try choice.compute()
         let precision = choice.precision(on: compute)
         let rows = try rows(ModelSource(checkpoint, compute: compute, precision: precision, recompute: false))
-        let policy = try Transformer(checkpoint, compute: compute, precision: precision, trains: false)
+        let policy = try Transformer.frozen(checkpoint, compute: compute, precision: precision)
         let outputs = checkpoint.config.scoreHeads.reduce(0) { $0 + $1.outputs }
         try RewardScorer(policy: policy, outputs: outputs).score(rows.map(\.row)) { index, found in
             // Grading heads are there for training: the score is the score head's alone.
