@@ -4,6 +4,7 @@ import Models
 import Serialization
 import Tensors
 import Testing
+import Training
 
 @testable import align
 
@@ -54,6 +55,15 @@ import Testing
         // Five shapes, three products each, own in one or two precisions and OpenBLAS's; attention twice, AdamW, norms twice, activation.
         let kernels = try values(json, "kernels").count
         #expect(kernels == 15 * 2 + 5 || kernels == 15 * 3 + 5, "\(kernels)")
+    }
+
+    @Test("every loss is there, held against DPO's step") func losses() throws {
+        let folder = try TinyFolder()
+        let result = try bench(folder, "losses")
+        #expect(result.code == 0, "exit \(result.code): \(result.err)")
+        let figures = try values(JSON.parse(result.out), "losses")
+        #expect(figures.compactMap { $0["name"]?.string } == PreferenceLoss.all.map(\.name) + ["reward model"], "\(figures)")
+        for figure in figures { #expect(figure["unit"] == "tokens/s" && figure["note"]?.string?.hasSuffix(" of DPO's") == true, "\(figure)") }
     }
 
     @Test("one part alone; its phases add up to no more than the step") func profile() throws {

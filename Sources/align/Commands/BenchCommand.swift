@@ -31,7 +31,7 @@ struct BenchCommand: Command {
             share of their ceiling they reach. Machines differ and are shared: compare shares, or the normalised ratio of --compare.
             Training steps run on random tokens: forward, backward, gradient norm, AdamW, packing. "tokens/s" counts the
             tokens that an implementation without shared prompts would process; arithmetic counts those computed, three
-            times the forward's operations. Decoding counts the tokens after each sequence's first.
+            times the forward's operations. With losses every token that a step computes counts once, one that it only scores a third. Decoding counts the tokens after each sequence's first.
             """)
 
     let choice: ModelChoice

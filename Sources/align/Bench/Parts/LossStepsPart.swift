@@ -12,24 +12,32 @@ struct LossStepsPart: BenchPart {
     /// A step's data under one loss.
     private struct Case {
         let name: String
-        let model: TrainingStep
+        let training: TrainingStep
         let task: any TrainingTask
         var seconds: [Double] = []
         /// Seconds over DPO's of the same round, both by token.
         var ratios: [Double] = []
+        /// Tokens that a step computes, a shared prompt once; those that are only scored count a third.
+        let tokens: Double
 
-        var rows: [Int] { Array(0..<task.rowCount) }
-        var tokens: Double { Double(task.batch(rows).plainTokenCount) }
+        init(_ name: String, _ training: TrainingStep, _ task: any TrainingTask) throws {
+            (self.name, self.training, self.task) = (name, training, task)
+            let rows = Array(0..<task.rowCount)
+            let surveyed = try (task as? any CoupledTask)?.survey(rows, of: [rows])?.tokenCount ?? 0
+            tokens = Double(task.batch(rows).tokenCount) + Double(surveyed) / 3
+        }
+
+        private var rows: [Int] { Array(0..<task.rowCount) }
 
         /// A whole step as the loop takes it: what couples the rows, forward, loss, backward, update.
         func step() throws {
             var bound = task
             let totals = rows.map { task.totals(of: $0) }.reduce(StepTotals(), +)
             if let coupled = task as? any CoupledTask {
-                let surveys = try coupled.survey(rows, of: [rows]).map { [try model.model.scores(of: $0)] } ?? []
+                let surveys = try coupled.survey(rows, of: [rows]).map { [try training.model.scores(of: $0)] } ?? []
                 bound = try coupled.bound(to: [rows], surveys: surveys, totals: totals, memory: [:])
             }
-            try model.run(bound.batch(rows)) { try bound.loss($0, rows: rows, step: totals).scoreGradient }
+            try training.run(bound.batch(rows)) { try bound.loss($0, rows: rows, step: totals).scoreGradient }
         }
     }
 
@@ -37,14 +45,14 @@ struct LossStepsPart: BenchPart {
         let checkpoint = try context.model()
         let step = TrainingStep(try Transformer(checkpoint, compute: context.compute, precision: context.precision))
         let data = Data(context.settings, context.config)
-        var cases = PreferenceLoss.all.map { loss in
+        var cases = try PreferenceLoss.all.map { loss in
             var settings = PreferenceSettings()
             settings.loss = loss.name
-            return Case(name: loss.name, model: step, task: data.task(settings.filled))
+            return try Case(loss.name, step, data.task(settings.filled))
         }
         let source = ModelSource(checkpoint, compute: context.compute, precision: context.precision, recompute: false)
         if let scorer = try source.scoring?(ScoreHead()).load(true) as? Transformer {
-            cases.append(Case(name: "reward model", model: TrainingStep(scorer), task: data.rewardTask))
+            cases.append(try Case("reward model", TrainingStep(scorer), data.rewardTask))
         }
         for index in cases.indices { try cases[index].step() }  // once to touch the memory
         for _ in 0..<context.rounds {
