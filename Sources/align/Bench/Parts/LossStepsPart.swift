@@ -17,6 +17,8 @@ struct LossStepsPart: BenchPart {
         var seconds: [Double] = []
         /// Seconds over DPO's of the same round, both by token.
         var ratios: [Double] = []
+        /// Of the loss and its gradient alone.
+        var lossSeconds: [Double] = []
         /// Tokens that a step computes, a shared prompt once; those that are only scored count a third.
         let tokens: Double
 
@@ -30,14 +32,21 @@ struct LossStepsPart: BenchPart {
         private var rows: [Int] { Array(0..<task.rowCount) }
 
         /// A whole step as the loop takes it: what couples the rows, forward, loss, backward, update.
-        func step() throws {
-            var bound = task
+        /// - Returns: Seconds of all of it, and of the loss and its gradient.
+        func step() throws -> (whole: Double, loss: Double) {
+            let watch = Stopwatch()
+            var (bound, lossSeconds) = (task, 0.0)
             let totals = rows.map { task.totals(of: $0) }.reduce(StepTotals(), +)
             if let coupled = task as? any CoupledTask {
                 let surveys = try coupled.survey(rows, of: [rows]).map { [try training.model.scores(of: $0)] } ?? []
                 bound = try coupled.bound(to: [rows], surveys: surveys, totals: totals, memory: [:])
             }
-            try training.run(bound.batch(rows)) { try bound.loss($0, rows: rows, step: totals).scoreGradient }
+            try training.run(bound.batch(rows)) { scores in
+                let watch = Stopwatch()
+                defer { lossSeconds = watch.seconds }
+                return try bound.loss(scores, rows: rows, step: totals).scoreGradient
+            }
+            return (watch.seconds, lossSeconds)
         }
     }
 
@@ -54,25 +63,23 @@ struct LossStepsPart: BenchPart {
         if let scorer = try source.scoring?(ScoreHead()).load(true) as? Transformer {
             cases.append(try Case("reward model", TrainingStep(scorer), data.rewardTask))
         }
-        for index in cases.indices { try cases[index].step() }  // once to touch the memory
+        for index in cases.indices { _ = try cases[index].step() }  // once to touch the memory
+        // DPO is the first of all; each loss is held against the DPO steps before and behind it.
+        var before = try cases[0].step().whole
         for _ in 0..<context.rounds {
-            // DPO is the first of all; each loss is held against the DPO steps before and behind it.
             for index in cases.indices {
-                let before = try seconds(cases[0]), own = try seconds(cases[index]), after = try seconds(cases[0])
-                cases[index].seconds.append(own)
-                cases[index].ratios.append(cases[index].tokens / own * (before + after) / 2 / cases[0].tokens)
+                let own = try cases[index].step(), after = try cases[0].step().whole
+                cases[index].seconds.append(own.whole)
+                cases[index].lossSeconds.append(own.loss)
+                cases[index].ratios.append(cases[index].tokens / own.whole * (before + after) / 2 / cases[0].tokens)
+                before = after
             }
         }
         for entry in cases {
-            let ratio = entry.ratios.sorted()[entry.ratios.count / 2]
-            try context.report(Figure(entry.name, entry.seconds.map { entry.tokens / $0 }, "tokens/s", note: formatted(ratio, "%.2f of DPO's")))
+            func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+            let note = formatted(median(entry.ratios), "%.2f of DPO's") + formatted(1e3 * median(entry.lossSeconds), "; the loss itself %.2f ms")
+            try context.report(Figure(entry.name, entry.seconds.map { entry.tokens / $0 }, "tokens/s", note: note))
         }
-    }
-
-    private func seconds(_ entry: Case) throws -> Double {
-        let watch = Stopwatch()
-        try entry.step()
-        return watch.seconds
     }
 
     /// Pairs of random tokens, one set for all.
