@@ -16,14 +16,16 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
         let source = try context.languageModel(training)
-        var preflight = try prepare(source, context).preflight
-        // Models beside the policy have memory of their own; activations take turns.
-        var beside = 0
-        if let value = try valueSource(source, context) { beside += value.bytesBeside(.training) }
-        if wantsReference, online.referenceModel != nil || !source.isAdapted { beside += try referenceSource(source, context).bytesBeside(.frozen) }
-        if Method(settings).pull != nil { beside += source.bytesBeside(.following) }
-        preflight.memoryEstimate = preflight.memoryEstimate.map { $0 + beside }
-        return preflight
+        return try prepare(source, context).preflight
+    }
+
+    /// Bytes of the models beside the policy; activations take turns.
+    private func bytesBeside(_ source: ModelSource, _ context: StageContext) throws -> Int {
+        var bytes = 0
+        if let value = try valueSource(source, context) { bytes += value.bytesBeside(.training) }
+        if wantsReference, online.referenceModel != nil || !source.isAdapted { bytes += try referenceSource(source, context).bytesBeside(.frozen) }
+        if Method(settings).pull != nil { bytes += source.bytesBeside(.following) }
+        return bytes
     }
 
     private func valueSource(_ source: ModelSource, _ context: StageContext) throws -> ModelSource? {
@@ -132,6 +134,8 @@ public struct OnlineStage<Method: OnlineMethod>: Stage {
             lengths: [("prompt", { [$0.tokens.count] })],
             sizes: { ($0.tokens.count + completions($0), completions($0), online.samples * $0.tokens.count + completions($0)) },
             example: { encoder.marked($0.tokens, $0.tokens.map { _ in false }) })
+        let beside = try bytesBeside(source, context)
+        data.preflight.memoryEstimate = data.preflight.memoryEstimate.map { $0 + beside }
         return data
     }
 }

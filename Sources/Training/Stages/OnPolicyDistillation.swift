@@ -65,17 +65,14 @@ public struct OnPolicyDistillation: Stage {
     public func preflight(in context: StageContext) throws -> Preflight {
         try settings.validate()
         let source = try context.languageModel(training)
-        let teacher = try teacher(of: source, context)
-        var preflight = try prepare(source, context).preflight
-        preflight.memoryEstimate = preflight.memoryEstimate.map { $0 + teacher.bytesBeside(.frozen) }
-        return preflight
+        return try prepare(source, teacher: teacher(of: source, context), context).preflight
     }
 
     public func run(in context: StageContext) async throws -> StageOutcome {
         try settings.validate()
         let source = try context.languageModel(training)
         let teacherSource = try teacher(of: source, context)
-        let data = try prepare(source, context)
+        let data = try prepare(source, teacher: teacherSource, context)
         context.report(.preflight(data.preflight))
         guard let openRollouts = context.openRollouts else { preconditionFailure("a stage that samples in a context without rollouts") }
         let (modelHash, teacherHash) = (try source.contentHash(), try teacherSource.contentHash())
@@ -124,11 +121,12 @@ public struct OnPolicyDistillation: Stage {
         return teacher
     }
 
-    private func prepare(_ source: ModelSource, _ context: StageContext) throws -> StageData<SupervisedRow> {
+    private func prepare(_ source: ModelSource, teacher: ModelSource, _ context: StageContext) throws -> StageData<SupervisedRow> {
         var supervised = SupervisedSettings()
         (supervised.data, supervised.training) = (settings.data, training)
         var data = try SupervisedFineTuning(supervised).prepare(source, context)
         data.preflight.stage = Self.name
+        data.preflight.memoryEstimate = data.preflight.memoryEstimate.map { $0 + teacher.bytesBeside(.frozen) }
         guard settings.onPolicyShare > 0 else { return data }
         // What has no prompt can be learned from but not answered.
         try data.all.forEach { _, row in
