@@ -66,9 +66,16 @@ final class DurableFile {
     /// - Throws: `RunError.busy` if another process has it open this way.
     init(appendingTo path: String, cutAt length: Int) throws(RunError) {
         self.path = path
-        descriptor = open(path, O_WRONLY | O_CREAT, 0o644)
+        // A program that this process starts must not inherit the file, or the lock would live as long as it does.
+        descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw DurableFiles.failure(path, "open it") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .busy(path: path) }
+        // Between its start and its first instruction it has the file all the same, and so has a process that is being killed.
+        var patience = 100
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            guard patience > 0 else { throw .busy(path: path) }
+            patience -= 1
+            usleep(20_000)
+        }
         let size = lseek(descriptor, 0, SEEK_END)
         guard size >= length else {
             throw .damaged(file: path, field: "length", found: "\(size) bytes", expected: "at least the \(length) of the checkpoint")
