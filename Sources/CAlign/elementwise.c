@@ -15,8 +15,8 @@ const align_elementwise *align_elementwise_for(int set) {
 
 size_t align_attention_scratch(int keys, int head_size, int backward) {
     size_t ld = ((size_t)keys + 31) & ~(size_t)31, d = (size_t)head_size, wide = (d + 31) & ~(size_t)31, block = align_attention_block;
-    // fp32 first; bf16 takes one block of rows more, at half the size each.
+    // Enough for fp32 and for bf16, which has more arrays of half the size.
     size_t margin = 16 * 16;
     if (!backward) return ld * wide * 3 + block * (2 * ld + wide + d) + margin;
-    return ld * (d * 5 + wide * 2) + block * (ld * 3 + wide * 2) + 2 * d + margin;
+    return ld * (d * 5 + wide * 2) + block * (ld * 4 + wide * 3) + 2 * d + margin;
 }
