@@ -12,8 +12,13 @@ public struct Operand: Sendable {
     public let columns: Int
     public let stride: Int
 
-    /// Elements from one row's start to the next's for rows of their own.
-    static func stride(_ columns: Int, _ precision: Precision) -> Int { precision == .bf16 ? (columns + 31) / 32 * 32 : columns }
+    /// Elements from one row's start to the next's for rows of their own: under bf16 never whole pages, since the rows of a product's tile
+    /// would then share one place in the nearest cache.
+    static func stride(_ columns: Int, _ precision: Precision) -> Int {
+        guard precision == .bf16 else { return columns }
+        let padded = (columns + 31) / 32 * 32
+        return padded > 0 && padded % 2048 == 0 ? padded + 32 : padded
+    }
 
     /// Floats of memory that `rows` rows take.
     public static func floats(rows: Int, columns: Int, precision: Precision) -> Int {
