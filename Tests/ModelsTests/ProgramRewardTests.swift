@@ -5,9 +5,18 @@ import Testing
 @testable import Models
 
 @Suite("Program rewards") struct ProgramRewardTests {
+    /// Goes away with the test.
+    private final class Folder {
+        let path = FileManager.default.temporaryDirectory.path + "/align-programs-\(UUID().uuidString)"
+        init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+        deinit { try? FileManager.default.removeItem(atPath: path) }
+    }
+    private let folder: Folder
+    init() throws { folder = try Folder() }
+
     /// A shell script that is run by `sh FILE`.
     private func script(_ text: String) throws -> String {
-        let file = FileManager.default.temporaryDirectory.path + "/align-reward-\(UUID().uuidString).sh"
+        let file = folder.path + "/\(UUID().uuidString).sh"
         try Data(text.utf8).write(to: URL(fileURLWithPath: file))
         return "sh " + file
     }
@@ -22,7 +31,7 @@ import Testing
     @Test("it is told what is known") func told() async throws {
         var row = item("done", reference: "ref", tokens: [4, 2], finish: .length)
         row.columns["level"] = 3
-        let file = FileManager.default.temporaryDirectory.path + "/align-told-\(UUID().uuidString)"
+        let file = folder.path + "/told"
         #expect(try await score("exec:" + script("read line; printf '%s' \"$line\" > \(file); echo 0.25; cat > /dev/null"), row) == 0.25)
         let told = try JSON.parse([UInt8](try Data(contentsOf: URL(fileURLWithPath: file))))
         #expect(told == ["id": 0, "prompt": "q", "completion": "done", "tokens": [4, 2], "finish_reason": "length", "reference": "ref", "level": 3], "\(told.text())")
