@@ -79,7 +79,7 @@ private final class Served {
 
     @Test("what a request says follows from its seed, not from its neighbours") func neighbours() throws {
         let served = try Served(folder)
-        @Sendable func body(_ i: Int) -> JSON { ["prompt": .string("Prompt \(i % 3)"), "max_tokens": .integer(8 + i % 5), "seed": .integer(i), "return_token_ids": true] }
+        @Sendable func body(_ i: Int) -> JSON { ["prompt": .string("Prompt \(i % 3)"), "max_tokens": .integer(8 + i % 5), "seed": .integer(i), "temperature": i % 3 == 0 ? 0.6 : 1, "top_k": .integer(i % 4 * 20), "return_token_ids": true] }
         let alone = try (0..<12).map { try served.post("/v1/completions", body($0))["choices"] }
         let address = served.address
         let together = Together<JSON?>(count: 12)

@@ -84,8 +84,8 @@ import Testing
         for i in 0..<8000 { (logits.pointer[i], logits.pointer[8000 + i]) = (Float(random.normal() * 3), Float(random.normal() * 0.01)) }
         var sampling = Sampling()
         (sampling.topK, sampling.topP, sampling.minP) = (topK, topP, minP)
-        let drawing = Drawing(sampling, rows: 400, vocabulary: 8000, compute: try Compute(threads: 2))
-        for row in 0..<400 { drawing.ask(row: row, logits: row % 2, stream: UInt64(row), index: 0) }
+        let drawing = Drawing(rows: 400, vocabulary: 8000, compute: try Compute(threads: 2)), rules = drawing.rules(sampling)
+        for row in 0..<400 { drawing.ask(row: row, logits: row % 2, rules: rules, stream: UInt64(row), index: 0) }
         drawing.draw(logits, rows: 400)
         for parity in 0..<2 {
             let z = Array(logits.array[parity * 8000..<parity * 8000 + 8000]), kept = expectedSet(z, sampling)

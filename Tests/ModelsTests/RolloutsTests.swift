@@ -46,6 +46,37 @@ import Testing
         }
     }
 
+    @Test("jobs that join others, each under rules of its own, say what they say alone", arguments: Precision.allCases) func joining(precision: Precision) throws {
+        let model = try tinyModel(tinyConfig(), threads: 2, precision: precision)
+        let rules = [
+            sampling { ($0.maxNewTokens, $0.stopIDs) = (40, []) }, sampling { ($0.temperature, $0.maxNewTokens, $0.stopIDs) = (0, 3, []) },
+            sampling { ($0.topP, $0.repetitionPenalty, $0.seed, $0.maxNewTokens) = (0.8, 1.2, 7, 20) }, sampling { ($0.topK, $0.temperature, $0.minNewTokens) = (5, 0.5, 4) },
+        ]
+        let jobs = (0..<12).map { Generator.Job(tokens: prompts[$0], index: $0, samples: [0, 1], sampling: rules[$0 % 4]) }
+        var alone: [Generator.Place: Completion] = [:]
+        for (number, job) in jobs.enumerated() {
+            try Generator(model: model).run([job], sampling: Sampling()) { place, completion in
+                alone[Generator.Place(job: number, sample: place.sample)] = completion
+                return true
+            }
+        }
+        for generator in [Generator(model: model), Generator(model: model, cacheRows: 300, sequences: 3)] {
+            var (joined, steps, order) = ([Generator.Place: Completion](), 0, [Int]())
+            try generator.run([jobs[0]], sampling: Sampling(), joining: {
+                steps += 1
+                let next = 1 + (steps - 1) / 3
+                return steps % 3 == 1 && next < jobs.count ? [jobs[next]] : []
+            }, onFinish: { place, completion in
+                joined[place] = completion
+                order.append(place.job)
+                return true
+            })
+            let differing = alone.filter { joined[$0.key] != $0.value }
+            #expect(joined.count == 24 && differing.isEmpty, "\(differing.count) of \(joined.count) differ: \(differing.keys.prefix(3))")
+            #expect(order.first == 1, "the short job that joined did not end first: \(order)")
+        }
+    }
+
     @Test("another step, seed, prompt or sample draws other tokens") func streams() throws {
         let generator = Generator(model: try tinyModel(tinyConfig())), sampling = sampling { $0.stopIDs = [] }
         let first = try all(generator, [4], sampling), again = try all(generator, [4], sampling, step: 1)

@@ -70,10 +70,10 @@ import Testing
         (sampling.topK, sampling.repetitionPenalty) = (2, 2)
         let row = Matrix(rows: 1, columns: 4)
         row.copy(from: logits)
-        let drawing = Drawing(sampling, rows: 500, vocabulary: 4, compute: try Compute(threads: 2))
+        let drawing = Drawing(rows: 500, vocabulary: 4, compute: try Compute(threads: 2)), rules = drawing.rules(sampling)
         var counts = [Int32: Int]()
         for round in 0..<8 {
-            for i in 0..<500 { drawing.ask(row: i, logits: 0, stream: UInt64(i), prompt: [0], index: round) }
+            for i in 0..<500 { drawing.ask(row: i, logits: 0, rules: rules, stream: UInt64(i), prompt: [0], index: round) }
             drawing.draw(row, rows: 500)
             for (token, logProb) in drawing.drawn {
                 counts[token, default: 0] += 1

@@ -21,7 +21,7 @@ public final class Generator {
     /// Rows of the cache, shared by the sequences that run together; more where one sequence needs more.
     let cacheRows: Int
     /// Most sequences that take a step together.
-    let sequences: Int
+    public let sequences: Int
 
     public init(decoder: Decoder, tokenizer: Tokenizer? = nil, cacheRows: Int = 16_384, sequences: Int = 64) {
         precondition(sequences > 0 && cacheRows > 0, "\(sequences) sequences over \(cacheRows) rows")
@@ -41,8 +41,10 @@ public final class Generator {
         /// What the prompt counts as in draws.
         public var index: Int
         public var samples: [Int]
-        public init(tokens: [Int32], index: Int, samples: [Int]) {
-            (self.tokens, self.index, self.samples) = (tokens, index, samples)
+        /// Its own rules; nil: the call's.
+        public var sampling: Sampling?
+        public init(tokens: [Int32], index: Int, samples: [Int], sampling: Sampling? = nil) {
+            (self.tokens, self.index, self.samples, self.sampling) = (tokens, index, samples, sampling)
         }
     }
 
@@ -74,30 +76,54 @@ public final class Generator {
     /// Samples every completion of the jobs and hands each over when it is finished.
     /// - Parameters:
     ///   - step: The training step that asks; part of what draws follow from.
+    ///   - joining: Asked before every step for jobs that came meanwhile, which count on from those there are; each must have room (`hasRoom`).
+    ///     The call ends when nothing is left and nothing came.
     ///   - onToken: Called with each token as it is drawn; false ends its completion.
     ///   - onFinish: false ends the call; completions that are not finished are dropped.
-    /// - Throws: `ModelError.contextTooLong`, `.tokenOutOfRange`; `RolloutError.unsupported` for stop strings without a tokenizer; what `onFinish` throws.
+    /// - Throws: `ModelError.contextTooLong`, `.tokenOutOfRange`; `RolloutError.unsupported` for stop strings without a tokenizer; what
+    ///   `joining` and `onFinish` throw.
     public func run(
-        _ jobs: [Job], sampling: Sampling, step: Int = 0, onToken: ((Place, Int32) -> Bool)? = nil, onFinish: (Place, Completion) throws -> Bool
+        _ jobs: [Job], sampling: Sampling, step: Int = 0, joining: (() throws -> [Job])? = nil, onToken: ((Place, Int32) -> Bool)? = nil,
+        onFinish: (Place, Completion) throws -> Bool
     ) throws {
-        if !sampling.stopStrings.isEmpty, tokenizer == nil {
-            throw RolloutError.unsupported(engine: "the local engine", what: "a stop string", needs: "the model's tokenizer")
-        }
-        for job in jobs {
-            if job.tokens.isEmpty || job.tokens.count >= decoder.config.maxPositions {
-                throw ModelError.contextTooLong(tokens: job.tokens.count, limit: decoder.config.maxPositions)
-            }
-            try decoder.check(job.tokens)
-        }
-        guard sampling.maxNewTokens > 0 else {
+        for job in jobs { try check(job, job.sampling ?? sampling) }
+        guard sampling.maxNewTokens > 0 || jobs.contains(where: { $0.sampling != nil }) else {
             for (index, job) in jobs.enumerated() {
                 for sample in job.samples where try !onFinish(Place(job: index, sample: sample), Completion()) { return }
             }
             return
         }
-        let wanted = jobs.filter { !$0.samples.isEmpty }
-        guard !wanted.isEmpty else { return }
-        try Schedule(self, jobs, sampling, step: step).run(onToken, onFinish)
+        guard joining != nil || jobs.contains(where: { !$0.samples.isEmpty }) else { return }
+        var checked: (() throws -> [Job])?
+        if let joining {
+            checked = { [self] in
+                let more = try joining()
+                for job in more {
+                    let rules = job.sampling ?? sampling
+                    try check(job, rules)
+                    precondition(hasRoom(prompt: job.tokens.count, sampling: rules), "a job of \(job.tokens.count) tokens joined without room")
+                }
+                return more
+            }
+        }
+        try Schedule(self, jobs, sampling, step: step, isOpen: joining != nil).run(joining: checked, onToken, onFinish)
+    }
+
+    private func check(_ job: Job, _ sampling: Sampling) throws {
+        if !sampling.stopStrings.isEmpty, tokenizer == nil {
+            throw RolloutError.unsupported(engine: "the local engine", what: "a stop string", needs: "the model's tokenizer")
+        }
+        if job.tokens.isEmpty || job.tokens.count >= decoder.config.maxPositions {
+            throw ModelError.contextTooLong(tokens: job.tokens.count, limit: decoder.config.maxPositions)
+        }
+        try decoder.check(job.tokens)
+        precondition(job.sampling.map { $0.maxNewTokens > 0 } ?? true, "a job of no tokens")
+    }
+
+    /// Whether a job may join others: a prompt of `prompt` tokens and one of its samples fit the cache.
+    public func hasRoom(prompt: Int, sampling: Sampling) -> Bool {
+        let own = Self.ownBlocks(prompt: prompt, sampling: sampling, maxPositions: decoder.config.maxPositions)
+        return DecodingCache.blocks(prompt) + own <= DecodingCache.blocks(cacheRows)
     }
 
     /// Blocks of the cache that a call takes at most; see `CacheMemory` for what they weigh.

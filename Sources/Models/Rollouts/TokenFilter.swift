@@ -24,6 +24,7 @@ struct TokenFilter: Sendable {
         let weights, values: UnsafeMutableBufferPointer<Float>
         let ids: UnsafeMutableBufferPointer<Int32>
         private let memory: FloatBuffer
+        var isEmpty: Bool { weights.isEmpty }
 
         init(_ memory: FloatBuffer, at offset: Int, vocabulary: Int) {
             self.memory = memory

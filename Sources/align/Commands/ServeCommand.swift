@@ -16,8 +16,8 @@ struct ServeCommand: Command {
         example: "align serve --model SmolLM2 --port 8000",
         notes: """
             POST /v1/completions and /v1/chat/completions, with "stream", "n", "stop", "logprobs", "seed", "temperature", "top_p", "top_k", "min_p",
-            penalties and "return_token_ids"; GET /v1/models and /health. Requests under the same rules are sampled together; what
-            one says does not depend on which others are: it follows from its own seed, and without one from --seed and its number.
+            penalties and "return_token_ids"; GET /v1/models and /health. A request joins those under way at their next token. What it says does
+            not depend on which others there are: it follows from its own seed, and without one from --seed and its number.
             There is no key and no encryption: leave it on 127.0.0.1, or put a proxy before it. Ctrl-C or SIGTERM takes no more
             requests, gives those under way ten seconds, and ends with exit code 0.
             """)

@@ -4,7 +4,8 @@ import Models
 import Synchronization
 import Tokenizers
 
-/// What waits to be sampled, and the one thread that samples: requests of the same rules run together.
+/// What waits to be sampled, and the one thread that samples: a request joins those that run before their next token, in the order
+/// of arrival, as soon as there are places for it.
 ///
 /// A request's draws follow from its seed alone: `Generator` draws by (seed, prompt, sample, token), and a request's seed stands
 /// where the prompt's number would. So requests of different seeds share a batch, and none sees who else is in it.
@@ -12,23 +13,23 @@ final class ServeQueue: Sendable {
     /// A request ready to run.
     struct Call: Sendable {
         var prompts: [[Int32]]
-        /// Without seed; `maxNewTokens` is its own, and the batch's is the largest.
+        /// Without seed.
         var sampling: Sampling
         var stream: Int
         var feed: CompletionFeed
 
         var completions: Int { prompts.count * sampling.samplesPerPrompt }
 
-        /// What requests of one batch have in common. Lengths, stop strings and samples are each request's own.
-        var rules: Sampling {
+        /// Its prompts' place in draws is the call's stream; stop strings are found in the text, by `Running`.
+        var jobs: [Generator.Job] {
             var rules = sampling
-            (rules.maxNewTokens, rules.samplesPerPrompt, rules.seed, rules.stopStrings) = (0, 1, 0, [])
-            return rules
+            (rules.samplesPerPrompt, rules.seed, rules.stopStrings) = (1, 0, [])
+            return prompts.enumerated().map { Generator.Job(tokens: $0.element, index: stream + $0.offset, samples: Array(0..<sampling.samplesPerPrompt), sampling: rules) }
         }
     }
 
-    /// Completions that may wait, and that run together.
-    static let most = 4096, together = 64
+    /// Completions that may wait.
+    static let most = 4096
     /// Streams below this are seeds that clients gave; those above are the server's.
     static let seeds = 1 << 40
 
@@ -71,85 +72,103 @@ final class ServeQueue: Sendable {
         while true {
             arrived.wait()
             let isClosed = state.withLock { $0.isClosed }
-            // Those that arrive together are to run together.
-            if !isClosed { usleep(2000) }
-            while let batch = takeBatch() { sample(batch, generator, tokenizer) }
+            while sample(generator, tokenizer) { continue }
             if isClosed { return }
         }
     }
 
-    /// The oldest call, and those of the same rules, as many as run together.
-    private func takeBatch() -> [Call]? {
+    /// The oldest calls, as many as there are free places.
+    /// - Parameters:
+    ///   - isFirst: Nothing runs: the oldest call is taken whatever it needs.
+    ///   - mayJoin: Whether a call's prompts can run beside others; one that cannot waits until it is alone, and those behind it with it.
+    private func take(places: Int, isFirst: Bool, _ mayJoin: (Call) -> Bool) -> [Call] {
         state.withLock { state in
             state.calls.removeAll { $0.feed.isCancelled }
-            guard let rules = state.calls.first?.rules else { return nil }
-            var (batch, rest, count) = ([Call](), [Call](), 0)
-            for call in state.calls {
-                if call.rules == rules, batch.isEmpty || count + call.completions <= Self.together {
-                    batch.append(call)
-                    count += call.completions
-                } else {
-                    rest.append(call)
-                }
-            }
-            state.calls = rest
-            return batch
+            var count = 0
+            let end = state.calls.firstIndex { call in
+                let isTaken = isFirst && count == 0 || count + call.completions <= places && mayJoin(call)
+                if isTaken { count += call.completions }
+                return !isTaken
+            } ?? state.calls.endIndex
+            defer { state.calls.removeSubrange(..<end) }
+            return Array(state.calls[..<end])
         }
     }
 
     // MARK: Sampling
 
-    /// One completion under way.
+    /// The samples of one prompt under way.
     private struct Running {
-        var text: CompletionText
-        var count = 0
-        var reason: FinishReason?
+        let call: Call
+        /// What the call counts the first of them as.
+        let choice: Int
+        var texts: [CompletionText]
+        var counts: [Int]
+        var reasons: [FinishReason?]
+        var left: Int
+
+        init(_ call: Call, prompt: Int, _ tokenizer: Tokenizer) {
+            let samples = call.sampling.samplesPerPrompt
+            (self.call, choice, left) = (call, prompt * samples, samples)
+            texts = [CompletionText](repeating: CompletionText(tokenizer, stopStrings: call.sampling.stopStrings), count: samples)
+            counts = [Int](repeating: 0, count: samples)
+            reasons = [FinishReason?](repeating: nil, count: samples)
+        }
     }
 
-    private func sample(_ batch: [Call], _ generator: Generator, _ tokenizer: Tokenizer) {
-        var sampling = batch[0].rules
-        sampling.maxNewTokens = batch.map(\.sampling.maxNewTokens).max() ?? 1
-        var (jobs, owners) = ([Generator.Job](), [(call: Int, prompt: Int)]())
-        var all: [[Running]] = []
-        for (number, call) in batch.enumerated() {
-            for (prompt, tokens) in call.prompts.enumerated() {
-                jobs.append(Generator.Job(tokens: tokens, index: call.stream + prompt, samples: Array(0..<call.sampling.samplesPerPrompt)))
-                owners.append((number, prompt))
-                let start = Running(text: CompletionText(tokenizer, stopStrings: call.sampling.stopStrings))
-                all.append([Running](repeating: start, count: call.sampling.samplesPerPrompt))
+    /// Runs what waits and what comes meanwhile, until nothing is left that can join.
+    /// - Returns: Whether anything waited.
+    private func sample(_ generator: Generator, _ tokenizer: Tokenizer) -> Bool {
+        var (under, next) = ([Int: Running](), 0)  // by the job's number
+        func admit(isFirst: Bool) -> [Generator.Job] {
+            let places = generator.sequences - running.load(ordering: .relaxed)
+            let calls = take(places: places, isFirst: isFirst) { call in call.prompts.allSatisfy { generator.hasRoom(prompt: $0.count, sampling: call.sampling) } }
+            for call in calls {
+                running.add(call.completions, ordering: .relaxed)
+                for prompt in call.prompts.indices {
+                    under[next] = Running(call, prompt: prompt, tokenizer)
+                    next += 1
+                }
             }
+            return calls.flatMap(\.jobs)
         }
-        running.store(batch.reduce(0) { $0 + $1.completions }, ordering: .relaxed)
+        let first = admit(isFirst: true)
+        guard !first.isEmpty else { return false }
         defer { running.store(0, ordering: .relaxed) }
         do {
-            try generator.run(jobs, sampling: sampling) { [self] place, token in
-                let call = batch[owners[place.job].call]
-                let choice = owners[place.job].prompt * call.sampling.samplesPerPrompt + place.sample
-                return take(token, call, choice, &all[place.job][place.sample])
-            } onFinish: { place, completion in
-                let call = batch[owners[place.job].call]
-                let choice = owners[place.job].prompt * call.sampling.samplesPerPrompt + place.sample
-                let rest = all[place.job][place.sample].text.finish()
-                if !rest.isEmpty { call.feed.post(.text(choice: choice, rest)) }
-                let reason = all[place.job][place.sample].reason ?? completion.finishReason
-                call.feed.post(.finished(choice: choice, .init(tokens: completion.tokens, logProbs: completion.logProbs, reason: reason)))
-                running.subtract(1, ordering: .relaxed)
+            try generator.run(first, sampling: Sampling(), joining: { admit(isFirst: false) }, onToken: { [self] place, token in
+                guard under[place.job] != nil else { return false }
+                return take(token, place.sample, &under[place.job]!)
+            }, onFinish: { [self] place, completion in
+                finish(place.sample, completion, &under[place.job]!)
+                if under[place.job]?.left == 0 { under[place.job] = nil }
                 return true
-            }
+            })
         } catch {
             let fault = ServeError(status: 500, message: "Sampling failed: \(error)", type: "server_error")
-            for call in batch { call.feed.post(.failed(fault)) }
+            for one in under.values { one.call.feed.post(.failed(fault)) }
         }
+        return true
     }
 
     /// - Returns: Whether the completion goes on.
-    private func take(_ token: Int32, _ call: Call, _ choice: Int, _ running: inout Running) -> Bool {
-        running.count += 1
-        let text = running.text.append(token, mayStop: running.count >= call.sampling.minNewTokens)
-        if !text.isEmpty { call.feed.post(.text(choice: choice, text)) }
-        if let stop = running.text.stop { running.reason = .stopString(stop) }
-        else if running.count >= call.sampling.maxNewTokens, !call.sampling.stopIDs.contains(token) { running.reason = .length }
-        else if call.feed.isCancelled || isDropped.load(ordering: .relaxed) { running.reason = .cancelled }
-        return running.reason == nil
+    private func take(_ token: Int32, _ sample: Int, _ running: inout Running) -> Bool {
+        let call = running.call
+        running.counts[sample] += 1
+        let text = running.texts[sample].append(token, mayStop: running.counts[sample] >= call.sampling.minNewTokens)
+        if !text.isEmpty { call.feed.post(.text(choice: running.choice + sample, text)) }
+        if let stop = running.texts[sample].stop { running.reasons[sample] = .stopString(stop) }
+        else if call.feed.isCancelled || isDropped.load(ordering: .relaxed) { running.reasons[sample] = .cancelled }
+        return running.reasons[sample] == nil
+    }
+
+    private func finish(_ sample: Int, _ completion: Completion, _ running: inout Running) {
+        let (feed, choice) = (running.call.feed, running.choice + sample)
+        let rest = running.texts[sample].finish()
+        if !rest.isEmpty { feed.post(.text(choice: choice, rest)) }
+        let reason = running.reasons[sample] ?? completion.finishReason
+        feed.post(.finished(choice: choice, .init(tokens: completion.tokens, logProbs: completion.logProbs, reason: reason)))
+        running.left -= 1
+        self.running.subtract(1, ordering: .relaxed)
     }
 }
