@@ -26,14 +26,25 @@ extension Transformer {
         // Below the first thing that trains nobody asks for a gradient.
         let first = adapter?.firstLayer ?? 0
         for index in layers.indices.reversed() where index >= first {
-            let a = pending.layers[index]
-            if recompute {
-                let unused = workspace.matrix("recomputed", rows: batch.tokenCount, columns: config.hiddenSize)
-                forward(index, a, rotation: rotation, plan: plan, dropoutKeys: pending.dropoutKeys, into: unused)
-            } else if isFrozen {
-                leaveAttention(index, a, dropoutKeys: pending.dropoutKeys)
+            let (a, keys, isLast) = (pending.activations.layers[index], pending.dropoutKeys, isFrozen && index == first)
+            let unused = recompute ? workspace.matrix("recomputed", rows: batch.tokenCount, columns: config.hiddenSize) : nil
+            if index == layers.count - 1, let last = pending.activations.last {
+                if let unused {
+                    _ = forwardLast(last.read, a, rotation: rotation, plan: plan, dropoutKeys: keys, into: unused)
+                } else if isFrozen {
+                    leaveAttention(index, last.activations, dropoutKeys: last.read.keys(keys))
+                }
+                backwardLast(last, a, rotation: rotation, trees: trees, dropoutKeys: keys, isLast: isLast, dx: dx)
+                continue
             }
-            backward(index, a, rotation: rotation, trees: trees, dropoutKeys: pending.dropoutKeys, isLast: isFrozen && index == first, dx: dx)
+            if let unused {
+                forward(index, a, rotation: rotation, plan: plan, dropoutKeys: keys, into: unused)
+            } else if isFrozen {
+                leaveAttention(index, a, dropoutKeys: keys)
+            }
+            let dAttended = workspace.operand("dAttended", rows: batch.tokenCount, columns: attentionWidth, precision: precision)
+            feedBackward(index, a, dropoutKeys: keys, dx: dx, dAttended: dAttended)
+            attendBackward(index, a, dAttended: dAttended, rotation: rotation, trees: trees, dropoutKeys: keys, isLast: isLast, dx: dx)
         }
         if let dEmbedding = self.gradient(layout.embedding) { scatterAddRows(dx, batch.tokens, into: dEmbedding, on: compute) }
     }
@@ -59,11 +70,9 @@ extension Transformer {
         adapted?.accumulate(x: x, &workspace)
     }
 
-    /// One decoder block's backward: turns `dx` from the gradient after the block into the one before it.
-    /// - Parameter isLast: Nobody needs the gradient before the block.
-    private func backward(
-        _ index: Int, _ a: LayerActivations, rotation: Rotation, trees: [[AttentionSegment]], dropoutKeys: [UInt64]?, isLast: Bool, dx: Matrix
-    ) {
+    /// Backward of `feed`: `dx` from the gradient after the block to that of the residual stream before attention's output joined it, and
+    /// `dAttended`.
+    func feedBackward(_ index: Int, _ a: LayerActivations, dropoutKeys: [UInt64]?, dx: Matrix, dAttended: Operand) {
         let (layer, rows, d) = (layers[index], dx.rows, config.hiddenSize)
         let normed = workspace.operand("normed", rows: rows, columns: d, precision: precision)
         let dNormed = workspace.matrix("dNormed", rows: rows, columns: d)
@@ -85,12 +94,21 @@ extension Transformer {
         rmsNormBackward(dNormed, x: a.middle, weight: layer.postNorm, inverse: a.inverse2, addingTo: dx, dWeight: gradient(blocks.postNorm), on: compute)
 
         // x += Wo · attention
-        let dAttended = workspace.operand("dAttended", rows: rows, columns: attentionWidth, precision: precision)
         dOutput = rounded(dx)
         (adapted, dz) = adapterGradient(index, .output, dOutput, dropoutKeys)
         accumulate(dOutput, a.attended, blocks.output, adapted)
         backwardInput(layer.packedOutput, dz, adapted, into: dAttended)
-        let dQueryKeyValue = workspace.matrix("dQkv", rows: rows, columns: attentionWidth + 2 * keyValueWidth)
+    }
+
+    /// Backward of `attend`: `dx` takes the share of what came through attention.
+    /// - Parameter isLast: Nobody needs the gradient before the block.
+    func attendBackward(
+        _ index: Int, _ a: LayerActivations, dAttended: Operand, rotation: Rotation, trees: [[AttentionSegment]], dropoutKeys: [UInt64]?, isLast: Bool,
+        dx: Matrix
+    ) {
+        let (layer, rows, d) = (layers[index], dx.rows, config.hiddenSize)
+        let blocks = layer.blocks
+        let dQueryKeyValue = queryKeyValueGradient(rows)
         clear(dQueryKeyValue.columns(attentionWidth..<attentionWidth + 2 * keyValueWidth), on: compute)
         let (q, k, v) = split(a.queryKeyValue)
         attentionBackward(config.attentionShape(index), q: q, k: k, v: v, trees: trees, out: a.attended, dOut: dAttended, logSumExp: a.logSumExp,
@@ -99,13 +117,18 @@ extension Transformer {
         // The forward's q, k and v are no longer needed: their gradient takes their place.
         let dHeads = precision == .bf16 ? a.queryKeyValue : Operand(dQueryKeyValue)
         rotation.invert(dQueryKeyValue, into: dHeads, on: compute)
+        let normed = workspace.operand("normed", rows: rows, columns: d, precision: precision)
+        let dNormed = workspace.matrix("dNormed", rows: rows, columns: d)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        (adapted, dz) = adapterGradient(index, .queryKeyValue, dHeads, dropoutKeys)
+        let (adapted, dz) = adapterGradient(index, .queryKeyValue, dHeads, dropoutKeys)
         accumulate(dHeads, normed, blocks.queryKeyValue, adapted)
         guard !isLast else { return }
         backwardInput(layer.packedQueryKeyValue, dz, adapted, into: Operand(dNormed))
         rmsNormBackward(dNormed, x: a.input, weight: layer.inputNorm, inverse: a.inverse1, addingTo: dx, dWeight: gradient(blocks.inputNorm), on: compute)
     }
+
+    /// Where attention's backward leaves the gradient of q, k and v.
+    func queryKeyValueGradient(_ rows: Int) -> Matrix { workspace.matrix("dQkv", rows: rows, columns: attentionWidth + 2 * keyValueWidth) }
 
     /// dx = dy·W with the adapter's share.
     private func backwardInput(_ linear: PackedLinear, _ dy: Operand, _ adapted: AdaptedLinear.Gradient?, into dx: Operand) {

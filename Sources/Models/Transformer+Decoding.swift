@@ -76,10 +76,15 @@ extension Transformer {
         let d = config.hiddenSize
         var x = workspace.matrix("x0", rows: pack.tokens.count, columns: d)
         embed(pack.tokens, into: x)
+        let reads = RowsRead(pack.last, of: pack.tokens.count)
         for index in layers.indices {
-            let a = activations(-1, rows: pack.tokens.count, input: x)
+            let a = activations("shared", rows: pack.tokens.count, input: x)
             x = workspace.matrix("x\((index + 1) % 2)", rows: pack.tokens.count, columns: d)
-            forward(index, a, rotation: rotation, plan: plan, into: x)
+            if let reads, index == layers.count - 1 {
+                _ = forwardLast(reads, a, rotation: rotation, plan: plan, into: x)
+            } else {
+                forward(index, a, rotation: rotation, plan: plan, into: x)
+            }
         }
         let hidden = workspace.matrix("last", rows: pack.last.count, columns: d)
         gatherRows(x, pack.last, into: hidden, on: compute)

@@ -17,10 +17,10 @@ extension Transformer: DistributionPolicy {
         _ = try languageHead()
         (pending, distributions) = (nil, nil)
         let keys = keeps ? adapter?.rowKeys(batch) : nil
-        let (kept, final) = try run(batch, keeps: keeps, dropoutKeys: keys)
-        let (raw, normed, inverse) = predictorStates(batch, final)
+        let kept = try run(batch, keeps: keeps, reads: RowsRead(batch), dropoutKeys: keys)
+        let (raw, normed, inverse) = predictorStates(batch, kept.final)
         distributions = PendingDistributions(
-            pending: PendingBackward(batch: batch, layers: kept, final: final, logProbs: [], logSumExp: [], dropoutKeys: keys), raw: raw, normed: normed,
+            pending: PendingBackward(batch: batch, activations: kept, logProbs: [], logSumExp: [], dropoutKeys: keys), raw: raw, normed: normed,
             inverse: inverse, dNormed: keeps ? workspace.matrix("head.dNormed", rows: raw.rows, columns: raw.columns) : nil)
     }
 

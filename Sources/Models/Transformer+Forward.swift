@@ -24,7 +24,7 @@ extension Transformer {
     }
 
     /// Activations of one layer under names of its own, or under shared names when nothing is kept.
-    func activations(_ slot: Int, rows: Int, input: Matrix) -> LayerActivations {
+    func activations(_ slot: String, rows: Int, input: Matrix) -> LayerActivations {
         // Frozen weights leave time for one small product more: `middle` is computed again in the backward, and needs a place only there.
         let m = workspace.operands("layer \(slot)", [
             (isFrozen ? 0 : rows, config.hiddenSize, .fp32), (1, rows, .fp32), (1, rows, .fp32), (config.heads, rows, .fp32),
@@ -52,10 +52,16 @@ extension Transformer {
     /// One decoder block: reads `a.input`, fills the rest of `a`, writes the next residual stream to `output`.
     /// - Parameter dropoutKeys: Of the adapter's dropout, one a row; nil: nothing is dropped.
     func forward(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, dropoutKeys: [UInt64]? = nil, into output: Matrix) {
+        attend(index, a, rotation: rotation, plan: plan, dropoutKeys: dropoutKeys)
+        feed(index, a, dropoutKeys: dropoutKeys, into: output)
+    }
+
+    /// A block's first part: from `a.input` to `a.attended`, for the plan's queries.
+    func attend(_ index: Int, _ a: LayerActivations, rotation: Rotation, plan: AttentionPlan, dropoutKeys: [UInt64]?) {
         let (layer, rows) = (layers[index], a.input.rows)
         let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.input, weight: layer.inputNorm, into: normed, inverse: a.inverse1, epsilon: config.normEpsilon, on: compute)
-        var adapted = term(index, .queryKeyValue, normed, dropoutKeys)
+        let adapted = term(index, .queryKeyValue, normed, dropoutKeys)
         layer.packedQueryKeyValue.forward(normed, into: a.queryKeyValue, pieces: headPieces, on: compute) {
             adapted?.add(to: $0)
             rotation.apply($0, on: compute)
@@ -65,10 +71,16 @@ extension Transformer {
         (q, k, v) = split(a.queryKeyValue)
         (k, v) = plan.keys(k, v, layer: index, workspace: &workspace, on: compute)
         attention(config.attentionShape(index), q: q, k: k, v: v, segments: plan.segments, into: a.attended, logSumExp: a.logSumExp, on: compute)
+    }
+
+    /// A block's second part, each row for itself: from `a.input` and `a.attended` to the next residual stream.
+    func feed(_ index: Int, _ a: LayerActivations, dropoutKeys: [UInt64]?, into output: Matrix) {
+        let (layer, rows) = (layers[index], a.input.rows)
         leaveAttention(index, a, dropoutKeys: dropoutKeys)
+        let normed = workspace.operand("normed", rows: rows, columns: config.hiddenSize, precision: precision)
         rmsNorm(a.middle, weight: layer.postNorm, into: normed, inverse: a.inverse2, epsilon: config.normEpsilon, on: compute)
         let hidden = workspace.operand("hidden", rows: rows, columns: config.intermediateSize, precision: precision)
-        adapted = term(index, .gateUp, normed, dropoutKeys)
+        var adapted = term(index, .gateUp, normed, dropoutKeys)
         layer.packedGateUp.forward(normed, into: a.gateUp, pieces: PackedLinear.Pieces(columns: 256, parts: 2), on: compute) {
             adapted?.add(to: $0)
             gated($0, into: hidden, gate: config.gate, on: compute)
@@ -104,36 +116,41 @@ extension Transformer {
         precondition(gradients.count > 0, "this model was opened without gradients: use scores(of:)")
         pending = nil
         let keys = adapter?.rowKeys(batch)
-        let (kept, final) = try run(batch, keeps: true, dropoutKeys: keys)
-        let (scores, logSumExp) = try score(batch, final, keeps: true)
-        pending = PendingBackward(
-            batch: batch, layers: kept, final: final, logProbs: scores.logProbs.values, logSumExp: logSumExp, dropoutKeys: keys)
+        let kept = try run(batch, keeps: true, reads: RowsRead(batch), dropoutKeys: keys)
+        let (scores, logSumExp) = try score(batch, kept.final, keeps: true)
+        pending = PendingBackward(batch: batch, activations: kept, logProbs: scores.logProbs.values, logSumExp: logSumExp, dropoutKeys: keys)
         return scores
     }
 
     public func scores(of batch: SegmentTree) throws -> TokenScores {
         pending = nil
-        return try score(batch, try run(batch, keeps: false).final, keeps: false).scores
+        return try score(batch, try run(batch, keeps: false, reads: RowsRead(batch)).final, keeps: false).scores
     }
 
-    /// The residual stream after the last layer, and what the backward needs if it `keeps` it.
-    func run(_ batch: SegmentTree, keeps: Bool, dropoutKeys: [UInt64]? = nil) throws -> (kept: [LayerActivations], final: Matrix) {
+    /// Runs a batch through all layers.
+    /// - Parameter reads: The rows of `final` that are asked for; nil: all.
+    func run(_ batch: SegmentTree, keeps: Bool, reads: RowsRead?, dropoutKeys: [UInt64]? = nil) throws -> KeptActivations {
         try check(batch.tokens, batch.positions)
         reserveRotations(batch.positions)
         let (rows, d) = (batch.tokenCount, config.hiddenSize)
         let plan = AttentionPlan(segments: Transformer.attentionSegments(batch, batch.segments.indices))
-        var kept: [LayerActivations] = []
         let rotation = rotation(batch.positions)
         var x = workspace.matrix("x0", rows: rows, columns: d)
+        var kept = KeptActivations(final: x)
         embed(batch.tokens, into: x)
         for index in layers.indices {
-            let a = activations(keeps && !recompute ? index : -1, rows: rows, input: x)
+            let a = activations(keeps && !recompute ? "\(index)" : "shared", rows: rows, input: x)
             // Kept inputs have a place each; otherwise two take turns.
             x = workspace.matrix(keeps ? "x\(index + 1)" : "x\((index + 1) % 2)", rows: rows, columns: d)
-            forward(index, a, rotation: rotation, plan: plan, dropoutKeys: dropoutKeys, into: x)
-            if keeps { kept.append(a) }
+            if let reads, index == layers.count - 1 {
+                kept.last = forwardLast(reads, a, rotation: rotation, plan: plan, dropoutKeys: dropoutKeys, into: x)
+            } else {
+                forward(index, a, rotation: rotation, plan: plan, dropoutKeys: dropoutKeys, into: x)
+            }
+            if keeps { kept.layers.append(a) }
         }
-        return (kept, x)
+        kept.final = x
+        return kept
     }
 }
 

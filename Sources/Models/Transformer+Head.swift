@@ -89,7 +89,7 @@ extension Transformer {
         compute.phase(.head) {
             let batch = pending.batch
             let (rows, d) = (batch.scoredTokenCount, config.hiddenSize)
-            let (raw, normed, inverse) = predictorStates(batch, pending.final)
+            let (raw, normed, inverse) = predictorStates(batch, pending.activations.final)
             let dNormed = workspace.matrix("head.dNormed", rows: rows, columns: d)
             let dHead = self.gradient(block)
             let keptRows = keptHeadRows(batch)

@@ -7,7 +7,7 @@ extension Transformer {
     public func logits(of tokens: [Int32]) throws -> Matrix {
         var batch = SegmentTree()
         _ = batch.append(tokens)
-        return copied(try logits(try run(batch, keeps: false).final))
+        return copied(try logits(try run(batch, keeps: false, reads: nil).final))
     }
 
     /// Logits `[n, V]` from which a decoder takes each token of `continuation`; see `Decoder.logits`.

@@ -76,12 +76,16 @@ extension Transformer {
     public static func forwardOperations(config: ModelConfig, batch: SegmentTree) -> Double {
         let d = Double(config.hiddenSize)
         let (attention, keyValue) = (Double(config.heads * config.headDimension), Double(config.keyValueHeads * config.headDimension))
-        let linear = d * (attention + 2 * keyValue) + attention * d + 3 * d * Double(config.intermediateSize)
+        let (before, after) = (d * (attention + 2 * keyValue), attention * d + 3 * d * Double(config.intermediateSize))
         let pairs = batch.segments.reduce(0.0) { sum, segment in
             let n = Double(segment.range.count)
             return sum + n * Double(segment.firstPosition) + n * (n + 1) / 2
         }
-        return Double(config.layers) * (2 * linear * Double(batch.tokenCount) + 4 * attention * pairs)
+        // The last layer is whole only for the rows that are read.
+        let read = RowsRead(batch)?.rows
+        let (lastRows, lastPairs) = (Double(read?.count ?? batch.tokenCount), read?.reduce(0.0) { $0 + Double(batch.positions[Int($1)] + 1) } ?? pairs)
+        let (tokens, inner) = (Double(batch.tokenCount), Double(config.layers - 1))
+        return 2 * before * tokens * (inner + 1) + 2 * after * (tokens * inner + lastRows) + 4 * attention * (pairs * inner + lastPairs)
             + 2 * d * Double(config.vocabularySize) * Double(batch.scoredTokenCount)
     }
 }

@@ -25,7 +25,7 @@ extension Transformer {
     func readoutBackward(_ pending: PendingBackward, _ gradient: [Double], addingTo dx: Matrix) {
         guard let scoreHead, let dHead = scoreGradient else { preconditionFailure("read-outs of a model without a score head") }
         let (points, d) = (pending.batch.readoutPoints.count, config.hiddenSize)
-        let (raw, normed, inverse) = pointStates(pending.batch, pending.final)
+        let (raw, normed, inverse) = pointStates(pending.batch, pending.activations.final)
         let dOutputs = workspace.matrix("readout.outputs", rows: points, columns: scoreHead.rows)
         for (i, value) in gradient.enumerated() { dOutputs.pointer[i] = Float(value) }
         let dNormed = workspace.matrix("readout.dNormed", rows: points, columns: d)

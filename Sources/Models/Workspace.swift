@@ -54,12 +54,20 @@ struct LayerActivations {
     let gateUp: Operand
 }
 
+/// What a run through all layers leaves.
+struct KeptActivations {
+    /// Of each layer; empty where no backward follows.
+    var layers: [LayerActivations] = []
+    /// The last layer, where not all of its rows were computed.
+    var last: LastLayer?
+    /// The residual stream after the last layer, in the rows that are read.
+    var final: Matrix
+}
+
 /// The state between `logProbs` and `backward`.
 struct PendingBackward {
     let batch: SegmentTree
-    let layers: [LayerActivations]
-    /// The residual stream after the last layer.
-    let final: Matrix
+    let activations: KeptActivations
     /// Of each scored token, and of its distribution, in nats.
     let logProbs, logSumExp: [Double]
     /// Of the adapter's dropout; nil without.

@@ -171,6 +171,31 @@ public func add(_ piece: PackedLinear.Piece, to x: Matrix, into y: Matrix, on co
     }
 }
 
+/// out[i] = table[ids[i]] for every row, of one type.
+public func gatherRows(_ table: Operand, _ ids: [Int32], into out: Operand, on compute: Compute) {
+    compute.phase(.embedding) {
+        precondition(out.rows == ids.count, "\(out.rows) rows for \(ids.count) ids")
+        out.clearPadding()
+        compute.forEachRowBlock(ids.count) { r in
+            for i in r { out.copy(row: i, from: table, row: Int(ids[i])) }
+        }
+    }
+}
+
+/// table[ids[i]] = x[i]; no id comes twice.
+public func replaceRows(_ ids: [Int32], of table: Operand, with x: Operand, on compute: Compute) {
+    compute.phase(.embedding) {
+        precondition(x.rows == ids.count, "\(x.rows) rows for \(ids.count) ids")
+        compute.forEachRowBlock(ids.count) { r in
+            for i in r { table.copy(row: Int(ids[i]), from: x, row: i) }
+        }
+    }
+}
+
+public func replaceRows(_ ids: [Int32], of table: Matrix, with x: Matrix, on compute: Compute) {
+    replaceRows(ids, of: Operand(table), with: Operand(x), on: compute)
+}
+
 /// out[i] = table[ids[i]] for every row.
 public func gatherRows(_ table: Matrix, _ ids: [Int32], into out: Matrix, on compute: Compute) {
     compute.phase(.embedding) {

@@ -42,7 +42,7 @@ public struct RewardSettings: StageSettings {
         .number("center-rewards-coefficient", \.centering, expected: "a number of at least 0, such as 0.01", where: { $0 >= 0 }, group: "Reward",
             help: "weight of the mean of (chosen + rejected)²; 0 is off"),
         .number("grade-weight", \.gradeWeight, expected: "a number of at least 0, such as 0.1", where: { $0 >= 0 }, group: "Reward",
-            help: "weight of AFM's single-sided gradings, from the rows' \"chosen_grades\" and \"rejected_grades\"; 0 trains no heads for them"),
+            help: "weight of AFM's single-sided gradings by linear heads, from the rows' \"chosen_grades\" and \"rejected_grades\"; 0 trains no heads for them"),
         .text("head", \.head, placeholder: "FILE", group: "Reward", help: "safetensors file whose score.weight the head begins with"),
         .choice("head-init", \.headStart, group: "Reward", help: "how a head begins that no file gives"),
         .choice("long-rows", \.longRows, group: "Reward", help: "rows over --max-length: leave out, or cut (their end is then not scored)"),
